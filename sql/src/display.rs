@@ -1,0 +1,496 @@
+//! Statements as SQL text that parses back to the same statement.
+
+use std::fmt::{self, Display, Formatter, Write};
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{Expr, Ident, ObjectNamePart, Query, TableFactor, VisitMut, VisitorMut};
+
+use crate::name::quote_identifier;
+use crate::relation::RelationName;
+use crate::statement::{
+    AlterTableOperation, ColumnDefinition, CopyFormat, CopyInto, CopyMode, ExplainKind,
+    LikePattern, SessionValue, Statement,
+};
+use crate::table_properties::{FileFormat, TableProperties};
+
+impl Display for Statement {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Query(query) => write_planned(f, query.as_ref()),
+            Self::Explain(explain) => {
+                f.write_str("EXPLAIN ")?;
+                write_if(f, explain.analyze, "ANALYZE ")?;
+                write_if(f, explain.verbose, "VERBOSE ")?;
+                match explain.kind {
+                    ExplainKind::Distributed => {}
+                    ExplainKind::Logical => f.write_str("(TYPE LOGICAL) ")?,
+                    ExplainKind::Validate => f.write_str("(TYPE VALIDATE) ")?,
+                }
+                explain.statement.fmt(f)
+            }
+            Self::CreateSchema(create) => {
+                f.write_str("CREATE SCHEMA ")?;
+                write_if(f, create.if_not_exists, "IF NOT EXISTS ")?;
+                create.name.fmt(f)?;
+                match &create.location {
+                    Some(location) => write!(f, " WITH (location = {})", text(location)),
+                    None => Ok(()),
+                }
+            }
+            Self::DropSchema(drop) => {
+                f.write_str("DROP SCHEMA ")?;
+                write_if(f, drop.if_exists, "IF EXISTS ")?;
+                drop.name.fmt(f)?;
+                write_if(f, drop.cascade, " CASCADE")
+            }
+            Self::CreateTable(create) => {
+                f.write_str("CREATE ")?;
+                write_if(f, create.or_replace, "OR REPLACE ")?;
+                f.write_str("TABLE ")?;
+                write_if(f, create.if_not_exists, "IF NOT EXISTS ")?;
+                write!(f, "{} (", create.name)?;
+                write_list(f, &create.columns)?;
+                f.write_str(")")?;
+                write_comment(f, create.comment.as_deref())?;
+                write_properties(f, &create.properties)
+            }
+            Self::CreateTableAs(create) => {
+                f.write_str("CREATE ")?;
+                write_if(f, create.or_replace, "OR REPLACE ")?;
+                f.write_str("TABLE ")?;
+                write_if(f, create.if_not_exists, "IF NOT EXISTS ")?;
+                create.name.fmt(f)?;
+                write_column_names(f, &create.column_names)?;
+                write_comment(f, create.comment.as_deref())?;
+                write_properties(f, &create.properties)?;
+                f.write_str(" AS ")?;
+                write_planned(f, create.query.as_ref())?;
+                write_if(f, !create.with_data, " WITH NO DATA")
+            }
+            Self::DropTable(drop) => {
+                f.write_str("DROP TABLE ")?;
+                write_if(f, drop.if_exists, "IF EXISTS ")?;
+                drop.name.fmt(f)?;
+                write_if(f, drop.purge, " PURGE")
+            }
+            Self::CreateView(create) => {
+                f.write_str("CREATE ")?;
+                write_if(f, create.or_replace, "OR REPLACE ")?;
+                write_if(f, create.materialized, "MATERIALIZED ")?;
+                f.write_str("VIEW ")?;
+                write_if(f, create.if_not_exists, "IF NOT EXISTS ")?;
+                create.name.fmt(f)?;
+                write_column_names(f, &create.column_names)?;
+                write_comment(f, create.comment.as_deref())?;
+                f.write_str(" AS ")?;
+                write_planned(f, create.query.as_ref())
+            }
+            Self::DropView(drop) => {
+                f.write_str("DROP ")?;
+                write_if(f, drop.materialized, "MATERIALIZED ")?;
+                f.write_str("VIEW ")?;
+                write_if(f, drop.if_exists, "IF EXISTS ")?;
+                drop.name.fmt(f)
+            }
+            Self::AlterTable(alter) => {
+                let table = &alter.name;
+                match &alter.operation {
+                    AlterTableOperation::SetComment { comment } => {
+                        write!(f, "COMMENT ON TABLE {table} IS {}", text_or_null(comment))
+                    }
+                    AlterTableOperation::SetColumnComment { column, comment } => write!(
+                        f,
+                        "COMMENT ON COLUMN {table}.{} IS {}",
+                        quote_identifier(column),
+                        text_or_null(comment)
+                    ),
+                    operation => {
+                        f.write_str("ALTER TABLE ")?;
+                        write_if(f, alter.if_exists, "IF EXISTS ")?;
+                        write!(f, "{table} ")?;
+                        write_alter_operation(f, operation)
+                    }
+                }
+            }
+            Self::Insert(insert) => {
+                f.write_str("INSERT ")?;
+                f.write_str(if insert.overwrite {
+                    "OVERWRITE "
+                } else {
+                    "INTO "
+                })?;
+                insert.table.fmt(f)?;
+                write_column_names(f, &insert.columns)?;
+                f.write_str(" ")?;
+                write_planned(f, insert.query.as_ref())
+            }
+            Self::CopyInto(copy) => write_copy(f, copy),
+            Self::Delete(change) | Self::Update(change) | Self::Merge(change) => {
+                write_planned(f, change.statement.as_ref())
+            }
+            Self::Truncate { table } => write!(f, "TRUNCATE TABLE {table}"),
+            Self::Analyze { table } => write!(f, "ANALYZE {table}"),
+            Self::ShowCatalogs { like } => {
+                f.write_str("SHOW CATALOGS")?;
+                write_like(f, like)
+            }
+            Self::ShowSchemas { catalog, like } => {
+                f.write_str("SHOW SCHEMAS")?;
+                if let Some(catalog) = catalog {
+                    write!(f, " FROM {}", quote_identifier(catalog))?;
+                }
+                write_like(f, like)
+            }
+            Self::ShowTables { schema, like } => {
+                f.write_str("SHOW TABLES")?;
+                if let Some(schema) = schema {
+                    write!(f, " FROM {schema}")?;
+                }
+                write_like(f, like)
+            }
+            Self::ShowColumns { table, like } => {
+                write!(f, "SHOW COLUMNS FROM {table}")?;
+                write_like(f, like)
+            }
+            Self::ShowCreateTable { table } => write!(f, "SHOW CREATE TABLE {table}"),
+            Self::ShowCreateSchema { schema } => write!(f, "SHOW CREATE SCHEMA {schema}"),
+            Self::ShowStats { table } => write!(f, "SHOW STATS FOR {table}"),
+            Self::ShowSession { like } => {
+                f.write_str("SHOW SESSION")?;
+                write_like(f, like)
+            }
+            Self::ShowFunctions { like } => {
+                f.write_str("SHOW FUNCTIONS")?;
+                write_like(f, like)
+            }
+            Self::ShowJobs { like } => {
+                f.write_str("SHOW JOBS")?;
+                write_like(f, like)
+            }
+            Self::Use { catalog, schema } => {
+                f.write_str("USE ")?;
+                if let Some(catalog) = catalog {
+                    write!(f, "{}.", quote_identifier(catalog))?;
+                }
+                f.write_str(&quote_identifier(schema))
+            }
+            Self::SetSession { name, value } => {
+                write!(f, "SET SESSION {} = {value}", property_name(name))
+            }
+            Self::ResetSession { name: None } => f.write_str("RESET SESSION ALL"),
+            Self::ResetSession { name: Some(name) } => {
+                write!(f, "RESET SESSION {}", property_name(name))
+            }
+            Self::Prepare { name, statement } => {
+                write!(f, "PREPARE {} FROM {statement}", quote_identifier(name))
+            }
+            Self::Execute { name, parameters } => {
+                write!(f, "EXECUTE {}", quote_identifier(name))?;
+                write_if(f, !parameters.is_empty(), " USING ")?;
+                write_list(f, parameters)
+            }
+            Self::Deallocate { name } => {
+                write!(f, "DEALLOCATE PREPARE {}", quote_identifier(name))
+            }
+            Self::Call {
+                procedure,
+                arguments,
+            } => {
+                let list = joined(arguments.iter().map(|argument| match &argument.name {
+                    Some(name) => format!("{} => {}", quote_identifier(name), argument.value),
+                    None => argument.value.to_string(),
+                }));
+                write!(f, "CALL {procedure}({list})")
+            }
+            Self::RunJob { name } => write!(f, "RUN JOB {name}"),
+        }
+    }
+}
+
+impl Display for ColumnDefinition {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", quote_identifier(&self.name), self.column_type)?;
+        write_if(f, self.not_null, " NOT NULL")?;
+        write_comment(f, self.comment.as_deref())
+    }
+}
+
+impl Display for SessionValue {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(value) => f.write_str(&text(value)),
+            Self::Number(number) => f.write_str(number),
+            Self::Boolean(value) => value.fmt(f),
+        }
+    }
+}
+
+/// The properties as the list of a `WITH (…)`; empty when nothing was set.
+impl Display for TableProperties {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut entries = vec![];
+        match self.format {
+            // The only one, and so not worth a word.
+            FileFormat::Parquet => {}
+        }
+        if let Some(version) = self.format_version {
+            entries.push(format!("format_version = {version}"));
+        }
+        if let Some(fields) = &self.partitioning {
+            entries.push(format!("partitioning = {}", array(fields)));
+        }
+        if let Some(fields) = &self.sorted_by {
+            entries.push(format!("sorted_by = {}", array(fields)));
+        }
+        if let Some(location) = &self.location {
+            entries.push(format!("location = {}", text(location)));
+        }
+        if !self.extra.is_empty() {
+            entries.push(format!(
+                "extra_properties = MAP(ARRAY[{}], ARRAY[{}])",
+                joined(self.extra.keys().map(|key| text(key))),
+                joined(self.extra.values().map(|value| text(value))),
+            ));
+        }
+        f.write_str(&entries.join(", "))
+    }
+}
+
+fn write_alter_operation(f: &mut Formatter<'_>, operation: &AlterTableOperation) -> fmt::Result {
+    match operation {
+        AlterTableOperation::AddColumn {
+            column,
+            if_not_exists,
+        } => {
+            f.write_str("ADD COLUMN ")?;
+            write_if(f, *if_not_exists, "IF NOT EXISTS ")?;
+            column.fmt(f)
+        }
+        AlterTableOperation::DropColumn { name, if_exists } => {
+            f.write_str("DROP COLUMN ")?;
+            write_if(f, *if_exists, "IF EXISTS ")?;
+            f.write_str(&quote_identifier(name))
+        }
+        AlterTableOperation::RenameColumn {
+            name,
+            new_name,
+            if_exists,
+        } => {
+            f.write_str("RENAME COLUMN ")?;
+            write_if(f, *if_exists, "IF EXISTS ")?;
+            write!(
+                f,
+                "{} TO {}",
+                quote_identifier(name),
+                quote_identifier(new_name)
+            )
+        }
+        AlterTableOperation::SetColumnType { name, column_type } => write!(
+            f,
+            "ALTER COLUMN {} SET DATA TYPE {column_type}",
+            quote_identifier(name)
+        ),
+        AlterTableOperation::DropNotNull { name } => {
+            write!(f, "ALTER COLUMN {} DROP NOT NULL", quote_identifier(name))
+        }
+        AlterTableOperation::RenameTable { new_name } => write!(f, "RENAME TO {new_name}"),
+        AlterTableOperation::SetProperties { properties } => {
+            write!(f, "SET PROPERTIES {properties}")
+        }
+        AlterTableOperation::Execute {
+            procedure,
+            arguments,
+            condition,
+        } => {
+            write!(f, "EXECUTE {}", quote_identifier(procedure))?;
+            if !arguments.is_empty() {
+                let list = joined(
+                    arguments
+                        .iter()
+                        .map(|(name, value)| format!("{} => {value}", quote_identifier(name))),
+                );
+                write!(f, "({list})")?;
+            }
+            match condition {
+                Some(condition) => write!(f, " WHERE {condition}"),
+                None => Ok(()),
+            }
+        }
+        // These two are statements of their own.
+        AlterTableOperation::SetComment { .. } | AlterTableOperation::SetColumnComment { .. } => {
+            Ok(())
+        }
+    }
+}
+
+fn write_copy(f: &mut Formatter<'_>, copy: &CopyInto) -> fmt::Result {
+    write!(f, "COPY INTO {}", copy.table)?;
+    write_column_names(f, &copy.columns)?;
+    let locations = joined(copy.locations.iter().map(|location| text(location)));
+    match copy.locations.len() {
+        1 => write!(f, " FROM {locations}")?,
+        _ => write!(f, " FROM ({locations})")?,
+    }
+    let mut options = vec![];
+    if let Some(format) = copy.format {
+        let name = match format {
+            CopyFormat::Csv => "csv",
+            CopyFormat::Json => "json",
+            CopyFormat::Parquet => "parquet",
+        };
+        options.push(format!("format = '{name}'"));
+    }
+    if copy.mode == CopyMode::Permissive {
+        options.push("mode = 'permissive'".to_string());
+    }
+    if let Some(rejects) = &copy.rejects {
+        options.push(format!("rejects = {}", text(rejects)));
+    }
+    options.push(format!("header = {}", copy.header));
+    options.push(format!("delimiter = {}", text(&copy.delimiter.to_string())));
+    options.push(format!("quote = {}", text(&copy.quote.to_string())));
+    if let Some(escape) = copy.escape {
+        options.push(format!("escape = {}", text(&escape.to_string())));
+    }
+    options.push(format!("null_value = {}", text(&copy.null_value)));
+    if copy.force {
+        options.push("force = true".to_string());
+    }
+    write!(f, " WITH ({})", options.join(", "))
+}
+
+fn write_if(f: &mut Formatter<'_>, condition: bool, words: &str) -> fmt::Result {
+    if condition {
+        f.write_str(words)
+    } else {
+        Ok(())
+    }
+}
+
+fn write_list<T: Display>(f: &mut Formatter<'_>, items: &[T]) -> fmt::Result {
+    f.write_str(&joined(items.iter().map(T::to_string)))
+}
+
+fn write_column_names(f: &mut Formatter<'_>, names: &[String]) -> fmt::Result {
+    if names.is_empty() {
+        return Ok(());
+    }
+    write!(
+        f,
+        " ({})",
+        joined(names.iter().map(|name| quote_identifier(name)))
+    )
+}
+
+fn write_comment(f: &mut Formatter<'_>, comment: Option<&str>) -> fmt::Result {
+    match comment {
+        Some(comment) => write!(f, " COMMENT {}", text(comment)),
+        None => Ok(()),
+    }
+}
+
+fn write_properties(f: &mut Formatter<'_>, properties: &TableProperties) -> fmt::Result {
+    let list = properties.to_string();
+    if list.is_empty() {
+        return Ok(());
+    }
+    write!(f, " WITH ({list})")
+}
+
+fn write_like(f: &mut Formatter<'_>, like: &Option<LikePattern>) -> fmt::Result {
+    let Some(like) = like else {
+        return Ok(());
+    };
+    write!(f, " LIKE {}", text(&like.pattern))?;
+    match like.escape {
+        Some(escape) => write!(f, " ESCAPE {}", text(&escape.to_string())),
+        None => Ok(()),
+    }
+}
+
+fn property_name(name: &str) -> String {
+    name.split('.')
+        .map(quote_identifier)
+        .collect::<Vec<_>>()
+        .join(".")
+}
+
+fn text(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+fn text_or_null(value: &Option<String>) -> String {
+    value.as_deref().map_or("NULL".to_string(), text)
+}
+
+fn array<T: Display>(items: &[T]) -> String {
+    let texts = items.iter().map(|item| text(&item.to_string()));
+    format!("ARRAY[{}]", joined(texts))
+}
+
+fn joined(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}
+
+/// Writes a query with its time-travel clauses as they are written in SQL, not folded into names.
+fn write_planned<T: VisitMut + Clone + Display>(f: &mut Formatter<'_>, planned: &T) -> fmt::Result {
+    let mut unfolded = planned.clone();
+    let mut unfolder = Unfolder::default();
+    let _ = unfolded.visit(&mut unfolder);
+    let mut written = String::new();
+    write!(written, "{unfolded}")?;
+    for (index, relation) in unfolder.relations.iter().enumerate() {
+        let table = RelationName {
+            version: None,
+            ..relation.clone()
+        };
+        // The identifier as a user writes it: nothing in it is taken for a clause.
+        let identifier = match table.metadata_table {
+            Some(metadata_table) => format!("{}${}", table.table, metadata_table.name()),
+            None => table.table.clone(),
+        };
+        let mut clause = format!("\"{}\"", identifier.replace('"', "\"\""));
+        if let Some(version) = &relation.version {
+            write!(clause, " {version}")?;
+        }
+        written = written.replacen(&format!("\"{}\"", marker(index)), &clause, 1);
+    }
+    f.write_str(&written)
+}
+
+/// A character for private use keeps the marker apart from every name and text.
+fn marker(index: usize) -> String {
+    format!("\u{F0F0}{index}\u{F0F0}")
+}
+
+#[derive(Default)]
+struct Unfolder {
+    relations: Vec<RelationName>,
+}
+
+impl VisitorMut for Unfolder {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            name, args: None, ..
+        } = factor
+            && let Some(ObjectNamePart::Identifier(last)) = name.0.last_mut()
+            && last.quote_style.is_some()
+            && let Ok(relation) = RelationName::parse(&last.value)
+            && relation != RelationName::table(last.value.as_str())
+        {
+            *last = Ident::with_quote('"', marker(self.relations.len()));
+            self.relations.push(relation);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, _expression: &mut Expr) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,562 @@
+//! Statements: everything needed to execute them, typed.
+//!
+//! Names in statements are folded ([`ObjectName`]). Queries are kept as the parser library's
+//! [`Query`], which DataFusion's planner takes; time travel and metadata tables are inside the
+//! table names there (see [`crate::RelationName`]).
+
+use serde::{Deserialize, Serialize};
+use sqlparser::ast::{self, Expr, Query};
+
+use crate::name::ObjectName;
+use crate::table_properties::TableProperties;
+use crate::types::ColumnType;
+
+/// One SQL statement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Statement {
+    /// `SELECT`, `WITH`, `VALUES`, set operations: returns rows.
+    Query(Box<Query>),
+    /// `EXPLAIN [ANALYZE] [VERBOSE] statement`.
+    Explain(Explain),
+
+    /// `CREATE SCHEMA`.
+    CreateSchema(CreateSchema),
+    /// `DROP SCHEMA`.
+    DropSchema(DropSchema),
+    /// `CREATE TABLE` with columns.
+    CreateTable(CreateTable),
+    /// `CREATE TABLE … AS query`.
+    CreateTableAs(CreateTableAs),
+    /// `DROP TABLE`.
+    DropTable(DropTable),
+    /// `CREATE VIEW`.
+    CreateView(CreateView),
+    /// `DROP VIEW`.
+    DropView(DropView),
+    /// `ALTER TABLE`, `COMMENT ON`.
+    AlterTable(AlterTable),
+
+    /// `INSERT INTO` and `INSERT OVERWRITE`.
+    Insert(Insert),
+    /// `COPY INTO table FROM files`.
+    CopyInto(CopyInto),
+    /// `DELETE FROM`.
+    Delete(RowChange),
+    /// `UPDATE`.
+    Update(RowChange),
+    /// `MERGE INTO`.
+    Merge(RowChange),
+    /// `TRUNCATE TABLE`.
+    Truncate {
+        /// The table to empty.
+        table: ObjectName,
+    },
+    /// `ANALYZE table`.
+    Analyze {
+        /// The table to gather statistics of.
+        table: ObjectName,
+    },
+
+    /// `SHOW CATALOGS [LIKE pattern]`.
+    ShowCatalogs {
+        /// The filter on the name.
+        like: Option<LikePattern>,
+    },
+    /// `SHOW SCHEMAS [FROM catalog] [LIKE pattern]`.
+    ShowSchemas {
+        /// The catalog; the session's when absent.
+        catalog: Option<String>,
+        /// The filter on the name.
+        like: Option<LikePattern>,
+    },
+    /// `SHOW TABLES [FROM [catalog.]schema] [LIKE pattern]`.
+    ShowTables {
+        /// The schema (its name is [`ObjectName::object`], its catalog [`ObjectName::schema`]); the
+        /// session's when absent.
+        schema: Option<ObjectName>,
+        /// The filter on the name.
+        like: Option<LikePattern>,
+    },
+    /// `SHOW COLUMNS FROM table [LIKE pattern]`, `DESCRIBE table`.
+    ShowColumns {
+        /// The table.
+        table: ObjectName,
+        /// The filter on the column's name.
+        like: Option<LikePattern>,
+    },
+    /// `SHOW CREATE TABLE table`.
+    ShowCreateTable {
+        /// The table.
+        table: ObjectName,
+    },
+    /// `SHOW CREATE SCHEMA schema`.
+    ShowCreateSchema {
+        /// The schema (its name is [`ObjectName::object`], its catalog [`ObjectName::schema`]).
+        schema: ObjectName,
+    },
+    /// `SHOW STATS FOR table`.
+    ShowStats {
+        /// The table.
+        table: ObjectName,
+    },
+    /// `SHOW SESSION [LIKE pattern]`.
+    ShowSession {
+        /// The filter on the property's name.
+        like: Option<LikePattern>,
+    },
+    /// `SHOW FUNCTIONS [LIKE pattern]`.
+    ShowFunctions {
+        /// The filter on the function's name.
+        like: Option<LikePattern>,
+    },
+    /// `SHOW JOBS [LIKE pattern]`.
+    ShowJobs {
+        /// The filter on the job's name.
+        like: Option<LikePattern>,
+    },
+
+    /// `USE schema`, `USE catalog.schema`.
+    Use {
+        /// The new default catalog; unchanged when absent.
+        catalog: Option<String>,
+        /// The new default schema.
+        schema: String,
+    },
+    /// `SET SESSION name = value`, `SET TIME ZONE value` (as the property `time_zone`).
+    SetSession {
+        /// The property's name, lower case, parts joined with `.`.
+        name: String,
+        /// The value.
+        value: SessionValue,
+    },
+    /// `RESET SESSION name`, `RESET SESSION ALL`.
+    ResetSession {
+        /// The property; all of them when absent.
+        name: Option<String>,
+    },
+
+    /// `PREPARE name FROM statement`.
+    Prepare {
+        /// The prepared statement's name in the session.
+        name: String,
+        /// The statement; its parameters are `$1`, `$2` and so on.
+        statement: Box<Statement>,
+    },
+    /// `EXECUTE name [USING expression, …]`.
+    Execute {
+        /// The prepared statement's name in the session.
+        name: String,
+        /// The parameters in order: constant expressions.
+        parameters: Vec<Expr>,
+    },
+    /// `DEALLOCATE PREPARE name`.
+    Deallocate {
+        /// The prepared statement's name in the session.
+        name: String,
+    },
+
+    /// `CALL [catalog.]schema.procedure(constant, name => constant, …)`.
+    Call {
+        /// The procedure, such as `system.register_table`.
+        procedure: ObjectName,
+        /// Its arguments, those without a name first.
+        arguments: Vec<CallArgument>,
+    },
+    /// `RUN JOB name`.
+    RunJob {
+        /// The job's or pipeline's name.
+        name: ObjectName,
+    },
+}
+
+/// `EXPLAIN`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explain {
+    /// Run the statement and report what happened.
+    pub analyze: bool,
+    /// Every detail of the plan.
+    pub verbose: bool,
+    /// Which plan is asked for.
+    pub kind: ExplainKind,
+    /// The explained statement; never another `EXPLAIN`.
+    pub statement: Box<Statement>,
+}
+
+/// The `TYPE` option of `EXPLAIN`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExplainKind {
+    /// The stages that run on the workers (the default).
+    #[default]
+    Distributed,
+    /// The logical plan.
+    Logical,
+    /// Only plan the statement; report whether it is valid.
+    Validate,
+}
+
+/// A `LIKE` filter of a `SHOW` statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LikePattern {
+    /// The pattern with `%` and `_`.
+    pub pattern: String,
+    /// The character that makes the next one literal.
+    pub escape: Option<char>,
+}
+
+/// `CREATE SCHEMA`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateSchema {
+    /// The schema (its name is [`ObjectName::object`], its catalog [`ObjectName::schema`]).
+    pub name: ObjectName,
+    /// Do nothing when the schema exists.
+    pub if_not_exists: bool,
+    /// Where the schema's tables are stored, when not below the warehouse.
+    pub location: Option<String>,
+}
+
+/// `DROP SCHEMA`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropSchema {
+    /// The schema (its name is [`ObjectName::object`], its catalog [`ObjectName::schema`]).
+    pub name: ObjectName,
+    /// Do nothing when the schema does not exist.
+    pub if_exists: bool,
+    /// Drop the schema's tables too; otherwise the schema must be empty.
+    pub cascade: bool,
+}
+
+/// A column of a new table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnDefinition {
+    /// The column's name.
+    pub name: String,
+    /// Its type.
+    pub column_type: ColumnType,
+    /// Whether `NOT NULL` was written.
+    pub not_null: bool,
+    /// The comment.
+    pub comment: Option<String>,
+}
+
+/// `CREATE TABLE` with columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateTable {
+    /// The new table.
+    pub name: ObjectName,
+    /// Do nothing when the table exists.
+    pub if_not_exists: bool,
+    /// Replace the definition of an existing table, which becomes empty and keeps its history.
+    pub or_replace: bool,
+    /// The columns in order; at least one.
+    pub columns: Vec<ColumnDefinition>,
+    /// The table's comment.
+    pub comment: Option<String>,
+    /// `WITH (…)`.
+    pub properties: TableProperties,
+}
+
+/// `CREATE TABLE … AS query`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateTableAs {
+    /// The new table.
+    pub name: ObjectName,
+    /// Do nothing when the table exists.
+    pub if_not_exists: bool,
+    /// Add a snapshot to an existing table, with the query's schema.
+    pub or_replace: bool,
+    /// Names for the query's columns; empty when they keep their own.
+    pub column_names: Vec<String>,
+    /// The table's comment.
+    pub comment: Option<String>,
+    /// `WITH (…)`.
+    pub properties: TableProperties,
+    /// The query.
+    pub query: Box<Query>,
+    /// `false` after `WITH NO DATA`: only the columns are taken from the query.
+    pub with_data: bool,
+}
+
+/// `DROP TABLE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropTable {
+    /// The table.
+    pub name: ObjectName,
+    /// Do nothing when the table does not exist.
+    pub if_exists: bool,
+    /// Delete the table's files too.
+    pub purge: bool,
+}
+
+/// `CREATE VIEW`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreateView {
+    /// The view.
+    pub name: ObjectName,
+    /// Replace an existing view.
+    pub or_replace: bool,
+    /// Do nothing when the view exists.
+    pub if_not_exists: bool,
+    /// Whether the view's rows are stored.
+    pub materialized: bool,
+    /// Names for the query's columns; empty when they keep their own.
+    pub column_names: Vec<String>,
+    /// The view's comment.
+    pub comment: Option<String>,
+    /// The query.
+    pub query: Box<Query>,
+}
+
+/// `DROP VIEW`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropView {
+    /// The view.
+    pub name: ObjectName,
+    /// Do nothing when the view does not exist.
+    pub if_exists: bool,
+    /// Whether it is a materialised view.
+    pub materialized: bool,
+}
+
+/// A change of a table that keeps its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlterTable {
+    /// The table.
+    pub name: ObjectName,
+    /// Do nothing when the table does not exist.
+    pub if_exists: bool,
+    /// What changes.
+    pub operation: AlterTableOperation,
+}
+
+/// What `ALTER TABLE` changes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AlterTableOperation {
+    /// `ADD COLUMN [IF NOT EXISTS] definition`.
+    AddColumn {
+        /// The new column.
+        column: ColumnDefinition,
+        /// Do nothing when it exists.
+        if_not_exists: bool,
+    },
+    /// `DROP COLUMN [IF EXISTS] name`.
+    DropColumn {
+        /// The column.
+        name: String,
+        /// Do nothing when it does not exist.
+        if_exists: bool,
+    },
+    /// `RENAME COLUMN [IF EXISTS] name TO new_name`.
+    RenameColumn {
+        /// The column.
+        name: String,
+        /// Its new name.
+        new_name: String,
+        /// Do nothing when it does not exist.
+        if_exists: bool,
+    },
+    /// `ALTER COLUMN name SET DATA TYPE type`.
+    SetColumnType {
+        /// The column.
+        name: String,
+        /// Its new, wider type.
+        column_type: ColumnType,
+    },
+    /// `ALTER COLUMN name DROP NOT NULL`.
+    DropNotNull {
+        /// The column.
+        name: String,
+    },
+    /// `RENAME TO new_name`.
+    RenameTable {
+        /// The table's new name.
+        new_name: ObjectName,
+    },
+    /// `SET PROPERTIES name = value, …`.
+    SetProperties {
+        /// What was set.
+        properties: TableProperties,
+    },
+    /// `COMMENT ON TABLE`.
+    SetComment {
+        /// The comment; none removes it.
+        comment: Option<String>,
+    },
+    /// `COMMENT ON COLUMN`.
+    SetColumnComment {
+        /// The column.
+        column: String,
+        /// The comment; none removes it.
+        comment: Option<String>,
+    },
+    /// `EXECUTE procedure [(name => value, …)] [WHERE condition]`.
+    Execute {
+        /// The procedure's name, lower case: `optimize`, `expire_snapshots` and so on.
+        procedure: String,
+        /// Its named arguments.
+        arguments: Vec<(String, Expr)>,
+        /// Its filter.
+        condition: Option<Box<Expr>>,
+    },
+}
+
+/// An argument of `CALL`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallArgument {
+    /// Its name, lower case; none when it is given by position.
+    pub name: Option<String>,
+    /// Its value.
+    pub value: SessionValue,
+}
+
+/// `INSERT`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Insert {
+    /// The table written to.
+    pub table: ObjectName,
+    /// The columns written, in the order of the query's; all of the table's when empty.
+    pub columns: Vec<String>,
+    /// Replace the table's rows.
+    pub overwrite: bool,
+    /// The rows.
+    pub query: Box<Query>,
+}
+
+impl Insert {
+    /// The same as a statement of the parser library, for DataFusion's planner.
+    pub fn to_ast(&self) -> ast::Statement {
+        ast::Statement::Insert(ast::Insert {
+            insert_token: ast::helpers::attached_token::AttachedToken::empty(),
+            optimizer_hints: vec![],
+            or: None,
+            ignore: false,
+            into: true,
+            table: ast::TableObject::TableName(self.table.to_ast()),
+            table_alias: None,
+            columns: self
+                .columns
+                .iter()
+                .map(|column| ObjectName::new([column.as_str()]).to_ast())
+                .collect(),
+            overwrite: self.overwrite,
+            source: Some(self.query.clone()),
+            assignments: vec![],
+            partitioned: None,
+            after_columns: vec![],
+            has_table_keyword: false,
+            on: None,
+            returning: None,
+            output: None,
+            replace_into: false,
+            priority: None,
+            insert_alias: None,
+            settings: None,
+            format_clause: None,
+            multi_table_insert_type: None,
+            multi_table_into_clauses: vec![],
+            multi_table_when_clauses: vec![],
+            multi_table_else_clause: None,
+        })
+    }
+}
+
+/// `DELETE`, `UPDATE` or `MERGE`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowChange {
+    /// The table written to.
+    pub table: ObjectName,
+    /// The statement, for DataFusion's planner.
+    pub statement: Box<ast::Statement>,
+}
+
+/// `COPY INTO table FROM 'location' …`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyInto {
+    /// The table written to.
+    pub table: ObjectName,
+    /// The columns that the files' columns go to; all of the table's when empty.
+    pub columns: Vec<String>,
+    /// File locations or globs, at least one.
+    pub locations: Vec<String>,
+    /// The files' format; from their names when absent.
+    pub format: Option<CopyFormat>,
+    /// Whether one malformed value fails the statement.
+    pub mode: CopyMode,
+    /// Where rejected rows are written in permissive mode.
+    pub rejects: Option<String>,
+    /// Whether a file's first line has the column names (CSV; default `true`).
+    pub header: bool,
+    /// What separates values (CSV; default `,`).
+    pub delimiter: char,
+    /// What quotes values (CSV; default `"`).
+    pub quote: char,
+    /// What escapes a quote inside a quoted value (CSV; by default a quote is doubled).
+    pub escape: Option<char>,
+    /// The text that stands for a missing value (CSV; default empty).
+    pub null_value: String,
+    /// Load files that were loaded before again.
+    pub force: bool,
+}
+
+/// A file format that `COPY INTO` reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CopyFormat {
+    /// Comma-separated values.
+    Csv,
+    /// One JSON object per line.
+    Json,
+    /// Parquet.
+    Parquet,
+}
+
+/// What happens to rows that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum CopyMode {
+    /// The statement fails and loads nothing.
+    #[default]
+    Strict,
+    /// They are counted and kept aside; the others are loaded.
+    Permissive,
+}
+
+/// A constant of `SET SESSION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionValue {
+    /// `'text'`, or a bare word.
+    Text(String),
+    /// A number as written.
+    Number(String),
+    /// `true` or `false`.
+    Boolean(bool),
+}
+
+impl SessionValue {
+    /// The value as it would stand in a settings file, without quotes.
+    pub fn as_text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.clone(),
+            Self::Boolean(value) => value.to_string(),
+        }
+    }
+}
+
+impl Statement {
+    /// Whether the statement answers with rows rather than with a count or a message.
+    pub fn returns_rows(&self) -> bool {
+        matches!(
+            self,
+            Self::Query(_)
+                | Self::Explain(_)
+                | Self::ShowCatalogs { .. }
+                | Self::ShowSchemas { .. }
+                | Self::ShowTables { .. }
+                | Self::ShowColumns { .. }
+                | Self::ShowCreateTable { .. }
+                | Self::ShowCreateSchema { .. }
+                | Self::ShowStats { .. }
+                | Self::ShowSession { .. }
+                | Self::ShowFunctions { .. }
+                | Self::ShowJobs { .. }
+        )
+    }
+}
