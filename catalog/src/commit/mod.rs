@@ -1,0 +1,30 @@
+//! Building snapshots and committing them with conflict retry.
+//!
+//! The `iceberg` crate keeps its own commit path to itself, so this is ours, on its
+//! public types: manifests, manifest list, snapshot, table updates.
+//!
+//! A commit ends in one of three ways, and callers must tell them apart before they
+//! delete data files that they wrote:
+//! - `Ok`: the files are in the table;
+//! - [`CommitStateUnknown`](crate::CatalogError::CommitStateUnknown): they may be. Delete nothing;
+//! - any other error: they are not, and the commit's own metadata files are deleted.
+//!
+//! So await a commit to its end: a caller that drops the future does not learn which
+//! it was, and must treat it as unknown.
+
+mod append;
+mod manifests;
+mod produce;
+mod purge;
+mod replace;
+mod retry;
+mod staged;
+mod summary;
+mod turns;
+
+pub use append::{AppendChanges, append_files, append_files_with};
+pub use purge::{PurgeReport, delete_table_files};
+pub use staged::{
+    CONTENT_PROPERTY_PREFIX, StagedTable, commit_staged, stage_create, stage_create_or_replace,
+    stage_replace,
+};

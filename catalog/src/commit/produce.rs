@@ -1,0 +1,303 @@
+//! Producing one snapshot: its manifests, its manifest list and its entry in the table.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, ManifestList, ManifestListWriter,
+    Operation, PartitionSpecRef, SchemaRef, Snapshot, SnapshotReference, SnapshotRetention,
+    TableMetadata,
+};
+use iceberg::{TableRequirement, TableUpdate};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::manifests::{ManifestContext, ManifestOptions};
+use super::summary::{ParentFiles, summary};
+use crate::error::{CatalogError, Result};
+use crate::storage::Storage;
+
+/// A snapshot that adds data files, produced again for each attempt to commit it.
+///
+/// Manifests of the new files are written once: they name the snapshot, not its place
+/// in the table's history. The manifest list is written for every attempt.
+pub(super) struct SnapshotProducer {
+    storage: Arc<Storage>,
+    file_io: FileIO,
+    snapshot_id: i64,
+    operation: Operation,
+    parent_files: ParentFiles,
+    files: Vec<DataFile>,
+    /// What the files were written with.
+    schema: SchemaRef,
+    spec: PartitionSpecRef,
+    summary: BTreeMap<String, String>,
+    /// Manifests of `files`, and the format version that they were written for.
+    added: Option<(FormatVersion, Vec<ManifestFile>)>,
+    /// Every file written so far.
+    written: Vec<String>,
+}
+
+/// A snapshot ready to be committed.
+pub(super) struct ProducedSnapshot {
+    /// Adds the snapshot and makes `main` point at it.
+    pub updates: Vec<TableUpdate>,
+    /// That `main` is still where it was.
+    pub requirement: TableRequirement,
+    /// The files that the snapshot refers to and this producer wrote.
+    files: HashSet<String>,
+}
+
+impl SnapshotProducer {
+    /// The snapshot's id, the same for every attempt.
+    pub(super) fn snapshot_id(&self) -> i64 {
+        self.snapshot_id
+    }
+
+    pub(super) fn new(
+        storage: &Arc<Storage>,
+        operation: Operation,
+        parent_files: ParentFiles,
+        files: Vec<DataFile>,
+        (schema, spec): (SchemaRef, PartitionSpecRef),
+        summary: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            storage: Arc::clone(storage),
+            file_io: storage.file_io(),
+            snapshot_id: new_snapshot_id(),
+            operation,
+            parent_files,
+            files,
+            schema,
+            spec,
+            summary,
+            added: None,
+            written: Vec::new(),
+        }
+    }
+
+    /// Writes what the snapshot needs on top of `base`.
+    pub(super) async fn produce(&mut self, base: &TableMetadata) -> Result<ProducedSnapshot> {
+        while base.snapshot_by_id(self.snapshot_id).is_some() {
+            self.snapshot_id = new_snapshot_id();
+            self.added = None;
+        }
+        let format_version = base.format_version();
+        let context = ManifestContext {
+            file_io: self.file_io.clone(),
+            location: base.location().trim_end_matches('/').to_string(),
+            format_version,
+            snapshot_id: self.snapshot_id,
+            schema: Arc::clone(&self.schema),
+            options: ManifestOptions::new(base.properties())?,
+        };
+        let written_before = self.written.len();
+        let added = match self.added.take() {
+            Some((written_for, manifests)) if written_for == format_version => manifests,
+            _ if self.files.is_empty() => Vec::new(),
+            _ => {
+                context
+                    .write_added(&self.files, &self.spec, &mut self.written)
+                    .await?
+            }
+        };
+        let mut files: HashSet<_> = added
+            .iter()
+            .map(|manifest| manifest.manifest_path.clone())
+            .collect();
+        self.added = Some((format_version, added.clone()));
+
+        let mut manifests = added;
+        if self.parent_files == ParentFiles::Keep
+            && let Some(parent) = base.current_snapshot()
+        {
+            let existing = self.existing_manifests(base, parent).await?;
+            let merged = context.merge(existing, base, &mut self.written);
+            manifests.extend(merged.await?);
+        }
+        let list_path = format!(
+            "{}/metadata/snap-{}-{}.avro",
+            context.location,
+            self.snapshot_id,
+            Uuid::new_v4()
+        );
+        self.written.push(list_path.clone());
+        let next_row_id = self.write_list(base, &list_path, manifests).await?;
+        files.extend(self.written[written_before..].iter().cloned());
+
+        let snapshot = self.snapshot(base, list_path, next_row_id);
+        let requirement = TableRequirement::RefSnapshotIdMatch {
+            r#ref: MAIN_BRANCH.to_string(),
+            snapshot_id: base.current_snapshot_id(),
+        };
+        let reference = SnapshotReference::new(
+            self.snapshot_id,
+            main_retention(base).unwrap_or(SnapshotRetention::branch(None, None, None)),
+        );
+        Ok(ProducedSnapshot {
+            updates: vec![
+                TableUpdate::AddSnapshot { snapshot },
+                TableUpdate::SetSnapshotRef {
+                    ref_name: MAIN_BRANCH.to_string(),
+                    reference,
+                },
+            ],
+            requirement,
+            files,
+        })
+    }
+
+    /// The manifests of the parent snapshot, without those that have nothing left in them.
+    async fn existing_manifests(
+        &self,
+        base: &TableMetadata,
+        parent: &Snapshot,
+    ) -> Result<Vec<ManifestFile>> {
+        let list = read_manifest_list(&self.storage, base, parent).await?;
+        Ok(list
+            .into_iter()
+            .filter(|manifest| manifest.has_added_files() || manifest.has_existing_files())
+            .collect())
+    }
+
+    /// Writes the manifest list; returns the table's next row id after it (format version 3).
+    async fn write_list(
+        &self,
+        base: &TableMetadata,
+        path: &str,
+        manifests: Vec<ManifestFile>,
+    ) -> Result<Option<u64>> {
+        let write = async {
+            let file = self.file_io.new_output(path)?.writer().await?;
+            let parent_id = base.current_snapshot_id();
+            let sequence_number = base.next_sequence_number();
+            let mut writer = match base.format_version() {
+                FormatVersion::V1 => ManifestListWriter::v1(file, self.snapshot_id, parent_id),
+                FormatVersion::V2 => {
+                    ManifestListWriter::v2(file, self.snapshot_id, parent_id, sequence_number)
+                }
+                FormatVersion::V3 => ManifestListWriter::v3(
+                    file,
+                    self.snapshot_id,
+                    parent_id,
+                    sequence_number,
+                    Some(base.next_row_id()),
+                ),
+            };
+            writer.add_manifests(manifests.into_iter())?;
+            let next_row_id = writer.next_row_id();
+            writer.close().await?;
+            Ok(next_row_id)
+        };
+        write
+            .await
+            .map_err(|source| CatalogError::metadata(path, source))
+    }
+
+    fn snapshot(
+        &self,
+        base: &TableMetadata,
+        manifest_list: String,
+        next_row_id: Option<u64>,
+    ) -> Snapshot {
+        // Later than the snapshot before, whatever this machine's clock says: time travel
+        // relies on the order.
+        let before = base
+            .history()
+            .last()
+            .map_or(0, |entry| entry.timestamp_ms() + 1);
+        let timestamp_ms = chrono::Utc::now().timestamp_millis().max(before);
+        let builder = Snapshot::builder()
+            .with_snapshot_id(self.snapshot_id)
+            .with_parent_snapshot_id(base.current_snapshot_id())
+            .with_sequence_number(base.next_sequence_number())
+            .with_timestamp_ms(timestamp_ms)
+            .with_manifest_list(manifest_list)
+            .with_summary(summary(
+                self.operation.clone(),
+                &self.files,
+                &self.schema,
+                &self.spec,
+                base,
+                self.parent_files,
+                &self.summary,
+            ))
+            .with_schema_id(base.current_schema_id());
+        match next_row_id {
+            Some(next_row_id) => {
+                let first_row_id = base.next_row_id();
+                builder
+                    .with_row_range(first_row_id, next_row_id.saturating_sub(first_row_id))
+                    .build()
+            }
+            None => builder.build(),
+        }
+    }
+
+    /// Deletes the files of attempts before the one that was committed.
+    pub(super) async fn keep_only(self, committed: &ProducedSnapshot) {
+        let unused = self
+            .written
+            .into_iter()
+            .filter(|path| !committed.files.contains(path))
+            .collect();
+        delete_quietly(&self.storage, unused).await;
+    }
+
+    /// Deletes the files of an attempt that lost a race, but not the manifests of the
+    /// new data files, which the next attempt uses again.
+    pub(super) async fn discard_attempt(&mut self) {
+        let added: HashSet<_> = self
+            .added
+            .iter()
+            .flat_map(|(_, manifests)| manifests)
+            .map(|manifest| manifest.manifest_path.clone())
+            .collect();
+        let (kept, unused) = std::mem::take(&mut self.written)
+            .into_iter()
+            .partition(|path| added.contains(path));
+        self.written = kept;
+        delete_quietly(&self.storage, unused).await;
+    }
+
+    /// Deletes everything that was written. Only when no attempt can have succeeded.
+    pub(super) async fn discard(self) {
+        delete_quietly(&self.storage, self.written).await;
+    }
+}
+
+/// Deletes metadata that nothing refers to. A failure leaves garbage and is no reason
+/// to fail the statement.
+async fn delete_quietly(storage: &Storage, paths: Vec<String>) {
+    if let Err((count, error)) = storage.delete_all(paths).await {
+        warn!(count, %error, "cannot delete unused manifests");
+    }
+}
+
+/// A random positive id, as Iceberg makes them.
+fn new_snapshot_id() -> i64 {
+    let (high, low) = Uuid::new_v4().as_u64_pair();
+    ((high ^ low) & (i64::MAX as u64)) as i64
+}
+
+/// How long `main` keeps its snapshots, which a new snapshot must not reset.
+fn main_retention(base: &TableMetadata) -> Option<SnapshotRetention> {
+    let references = crate::table::references_of(base).ok()?;
+    let main = references.get(MAIN_BRANCH)?;
+    Some(main.retention.clone())
+}
+
+/// Reads the manifests that a snapshot lists.
+pub(super) async fn read_manifest_list(
+    storage: &Storage,
+    metadata: &TableMetadata,
+    snapshot: &Snapshot,
+) -> Result<Vec<ManifestFile>> {
+    let path = snapshot.manifest_list();
+    let content = storage.read(path).await?;
+    let list = ManifestList::parse_with_version(&content, metadata.format_version());
+    let list = list.map_err(|source| CatalogError::metadata(path, source))?;
+    Ok(list.consume_entries().into_iter().collect())
+}

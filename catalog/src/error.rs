@@ -1,0 +1,166 @@
+//! What can go wrong between a catalog, its metadata files and its storage.
+
+/// Result of every catalog operation.
+pub type Result<T, E = CatalogError> = std::result::Result<T, E>;
+
+/// Errors of the catalog crate: each message is one lower-case line that names
+/// the table, file or setting concerned and, where there is one, the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// No such table; `suggestion` is the nearest existing name.
+    #[error("table {name} does not exist{}", did_you_mean(.suggestion))]
+    TableNotFound {
+        name: String,
+        suggestion: Option<String>,
+    },
+
+    /// No such schema (Iceberg namespace).
+    #[error("schema {name} does not exist{}", did_you_mean(.suggestion))]
+    SchemaNotFound {
+        name: String,
+        suggestion: Option<String>,
+    },
+
+    /// A table or view of this name exists already.
+    #[error("table {name} already exists")]
+    TableExists { name: String },
+
+    /// A schema of this name exists already.
+    #[error("schema {name} already exists")]
+    SchemaExists { name: String },
+
+    /// `DROP SCHEMA` of a schema that still has tables.
+    #[error("schema {name} is not empty: drop its {tables} tables first, or use cascade")]
+    SchemaNotEmpty { name: String, tables: usize },
+
+    /// Another writer changed the table first: reload, revalidate and retry.
+    #[error("commit to {table} conflicts with a concurrent change: {reason}")]
+    CommitConflict { table: String, reason: String },
+
+    /// The snapshot, branch, tag or time asked for is not in the table's history.
+    #[error("table {table} has no {what}")]
+    VersionNotFound { table: String, what: String },
+
+    /// The request itself cannot be right: bad name, bad property, bad type.
+    #[error("{0}")]
+    InvalidInput(String),
+
+    /// Valid Iceberg or SQL that Ingot does not do.
+    #[error("{0} is not supported")]
+    Unsupported(String),
+
+    /// Another coordinator holds this catalog database.
+    #[error(
+        "catalog {database} is in use by another coordinator ({holder}): stop it first, or use a postgresql catalog"
+    )]
+    Locked { database: String, holder: String },
+
+    /// The object store failed on one path.
+    #[error("cannot {action} {path}: {}", describe_store_error(.source))]
+    Storage {
+        action: &'static str,
+        path: String,
+        source: object_store::Error,
+    },
+
+    /// A metadata, manifest-list or manifest file is missing, corrupt or unsupported.
+    #[error("iceberg metadata {path}: {}", describe_iceberg_error(.source))]
+    Metadata {
+        path: String,
+        source: Box<iceberg::Error>,
+    },
+
+    /// The catalog database failed. `database` has no password in it.
+    #[error("catalog database {database}: {}", one_line(&.source.to_string()))]
+    Database {
+        database: String,
+        source: sqlx::Error,
+    },
+
+    /// The connection broke while a commit was being decided: it may or may not be
+    /// visible. Nothing was deleted. Reload the table to see; never delete its data files.
+    #[error(
+        "commit to {table} has an unknown outcome: {reason}; reload the table before trying again"
+    )]
+    CommitStateUnknown { table: String, reason: String },
+}
+
+impl CatalogError {
+    /// An error of the `iceberg` crate about one file (or one table, before it has a file).
+    pub fn metadata(path: impl Into<String>, source: iceberg::Error) -> Self {
+        Self::Metadata {
+            path: path.into(),
+            source: Box::new(source),
+        }
+    }
+
+    /// Whether the same commit may succeed when rebuilt on the newest metadata.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::CommitConflict { .. })
+    }
+}
+
+/// Collapses white space, so that an error of a library stays on one line.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What the `iceberg` crate says, and what is behind it if that says more.
+fn describe_iceberg_error(error: &iceberg::Error) -> String {
+    let message = one_line(error.message());
+    match std::error::Error::source(error) {
+        Some(source) => {
+            let source = one_line(&source.to_string());
+            if message.contains(&source) {
+                message
+            } else {
+                format!("{message}: {source}")
+            }
+        }
+        None => message,
+    }
+}
+
+/// What went wrong in a store: the innermost cause, without the request's noise.
+fn describe_store_error(error: &object_store::Error) -> String {
+    use object_store::Error;
+    match error {
+        Error::NotFound { .. } => return "no such file".to_string(),
+        Error::AlreadyExists { .. } | Error::Precondition { .. } => {
+            return "it already exists".to_string();
+        }
+        _ => {}
+    }
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let text = one_line(&innermost.to_string());
+    let text = match (xml_element(&text, "Code"), xml_element(&text, "Message")) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_string(),
+        _ => text,
+    };
+    match error {
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+            format!(
+                "access denied ({text}): check the access key, the secret and the bucket's policy"
+            )
+        }
+        _ => text,
+    }
+}
+
+/// The text of an element of an S3 error document.
+fn xml_element<'a>(document: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = document.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(text)
+}
+
+fn did_you_mean(suggestion: &Option<String>) -> String {
+    match suggestion {
+        Some(name) => format!("; did you mean {name}?"),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,23 @@
+//! Iceberg catalogs, table metadata, scan planning and commits.
+//!
+//! Nothing here knows DataFusion or Arrow: this crate speaks the Iceberg table
+//! specification over an object store and a catalog database, and hands plain,
+//! serialisable lists of files to whoever reads or writes them.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod catalog;
+pub mod commit;
+pub mod database;
+pub mod error;
+pub mod scan;
+pub mod sql_catalog;
+pub mod storage;
+pub mod table;
+
+pub use catalog::{Catalog, TableCommit};
+pub use database::{Database, DatabaseLock, Dialect, Migration};
+pub use error::{CatalogError, Result};
+pub use sql_catalog::{SqlCatalog, SqlCatalogOptions};
+pub use storage::{FileInfo, Location, S3Config, Storage, StorageConfig};
+pub use table::{Table, TableVersion};

@@ -1,0 +1,25 @@
+//! Scan planning: from a table version and a predicate to a list of file tasks.
+//!
+//! Everything here is sound in one direction: a file is left out only when no row of it
+//! can match the predicate as the engine evaluates it (SQL's three-valued logic, floats in
+//! total order). Whatever is unknown, missing or in doubt keeps the file.
+
+mod cache;
+mod datum_bytes;
+mod deletes;
+mod evidence;
+mod files;
+mod filter;
+pub mod metadata_tables;
+mod plan;
+mod prune;
+mod task;
+mod transforms;
+mod values;
+
+pub use cache::ManifestCache;
+pub use plan::plan_scan;
+pub use task::{
+    ColumnMetrics, DeleteFileRef, DeleteKind, FileFormat, FileTask, PartitionValue, ScanMetrics,
+    ScanPlan,
+};
