@@ -1,0 +1,263 @@
+//! Ingot's catalogs as DataFusion sees them.
+//!
+//! DataFusion asks for names synchronously, and catalogs answer asynchronously. So nothing
+//! is listed ahead: every schema name is taken to exist until a table is looked up in it,
+//! which fails then with the nearest name; and `information_schema` reads the names of its
+//! catalog when a query mentions it.
+
+mod information_schema;
+mod relation;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::error::Result as DataFusionResult;
+use iceberg::{NamespaceIdent, TableIdent};
+use ingot_catalog::scan::ManifestCache;
+use ingot_catalog::{Catalog, CatalogError};
+use parking_lot::RwLock;
+
+use self::information_schema::InformationSchema;
+use self::relation::Relation;
+use crate::error::{EngineError, Result};
+use crate::functions::TABLE_FUNCTION_NAMES;
+use crate::metadata_table::MetadataTableProvider;
+use crate::scan::ScanServices;
+use crate::table::{IcebergTable, TableServices};
+
+pub use self::relation::evaluate_timestamp;
+
+/// Memory for parsed manifests, in bytes.
+const MANIFEST_CACHE_BYTES: u64 = 64 << 20;
+
+/// The catalogs of a process, shared by all sessions.
+#[derive(Debug)]
+pub struct CatalogList {
+    catalogs: RwLock<BTreeMap<String, Arc<dyn Catalog>>>,
+    /// Catalogs and schemas that are not Iceberg's, such as `system`: by catalog name, and
+    /// by catalog and schema name.
+    other_catalogs: RwLock<BTreeMap<String, Arc<dyn CatalogProvider>>>,
+    other_schemas: RwLock<BTreeMap<(String, String), Arc<dyn SchemaProvider>>>,
+    services: TableServices,
+}
+
+impl CatalogList {
+    /// Catalogs that share one storage, whose scans share `scans`.
+    pub fn new(catalogs: Vec<Arc<dyn Catalog>>, scans: Arc<ScanServices>) -> Arc<Self> {
+        let by_name = catalogs
+            .into_iter()
+            .map(|catalog| (catalog.name().to_string(), catalog))
+            .collect();
+        Arc::new(Self {
+            catalogs: RwLock::new(by_name),
+            other_catalogs: RwLock::default(),
+            other_schemas: RwLock::default(),
+            services: TableServices {
+                scans,
+                manifests: Arc::new(ManifestCache::new(MANIFEST_CACHE_BYTES)),
+            },
+        })
+    }
+
+    /// What the tables share.
+    pub fn services(&self) -> &TableServices {
+        &self.services
+    }
+
+    /// An Iceberg catalog by name.
+    pub fn iceberg_catalog(&self, name: &str) -> Option<Arc<dyn Catalog>> {
+        self.catalogs.read().get(name).cloned()
+    }
+
+    /// The Iceberg catalogs, by name.
+    pub fn iceberg_catalogs(&self) -> Vec<Arc<dyn Catalog>> {
+        self.catalogs.read().values().cloned().collect()
+    }
+
+    /// Adds an Iceberg catalog, or replaces the one of the same name.
+    pub fn add_catalog(&self, catalog: Arc<dyn Catalog>) {
+        let name = catalog.name().to_string();
+        self.catalogs.write().insert(name, catalog);
+    }
+
+    /// Adds a catalog that is not Iceberg's, such as `system`.
+    pub fn add_other_catalog(&self, name: &str, catalog: Arc<dyn CatalogProvider>) {
+        self.other_catalogs
+            .write()
+            .insert(name.to_string(), catalog);
+    }
+
+    /// Adds a schema that is not Iceberg's to an Iceberg catalog.
+    pub fn add_other_schema(&self, catalog: &str, schema: &str, provider: Arc<dyn SchemaProvider>) {
+        let key = (catalog.to_string(), schema.to_string());
+        self.other_schemas.write().insert(key, provider);
+    }
+
+    /// One version of a table (or of its metadata), by the name that DataFusion knows it by.
+    async fn load(
+        self: &Arc<Self>,
+        catalog: &Arc<dyn Catalog>,
+        schema: &str,
+        name: &str,
+        time_zone: &str,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let relation = Relation::parse(name, time_zone).await?;
+        let ident = TableIdent::new(
+            NamespaceIdent::new(schema.to_string()),
+            relation.table.clone(),
+        );
+        let table = catalog.load_table(&ident).await?;
+        let services = self.services.clone();
+        match relation.metadata_table {
+            Some(kind) => {
+                let version = relation.version;
+                let provider = MetadataTableProvider::new(table, kind, version, services)?;
+                Ok(Arc::new(provider))
+            }
+            None => {
+                let catalog = Arc::clone(catalog);
+                let provider = IcebergTable::new(catalog, table, relation.version, services)?;
+                Ok(Arc::new(provider))
+            }
+        }
+    }
+}
+
+/// The catalogs as one session sees them: its time zone decides what a time without one
+/// means in `FOR TIMESTAMP AS OF`.
+#[derive(Debug)]
+pub struct SessionCatalogs {
+    list: Arc<CatalogList>,
+    time_zone: Arc<str>,
+}
+
+impl SessionCatalogs {
+    /// The catalogs for a session in a time zone (an IANA name or an offset).
+    pub fn new(list: Arc<CatalogList>, time_zone: &str) -> Self {
+        Self {
+            list,
+            time_zone: time_zone.into(),
+        }
+    }
+
+    /// The catalogs of the process.
+    pub fn list(&self) -> &Arc<CatalogList> {
+        &self.list
+    }
+}
+
+impl CatalogProviderList for SessionCatalogs {
+    /// Catalogs come from the configuration: none is taken from elsewhere.
+    fn register_catalog(
+        &self,
+        _name: String,
+        _catalog: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.list.catalogs.read().keys().cloned().collect();
+        names.extend(self.list.other_catalogs.read().keys().cloned());
+        names
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        if let Some(catalog) = self.list.iceberg_catalog(name) {
+            return Some(Arc::new(IcebergCatalogProvider {
+                list: Arc::clone(&self.list),
+                catalog,
+                time_zone: Arc::clone(&self.time_zone),
+            }));
+        }
+        self.list.other_catalogs.read().get(name).cloned()
+    }
+}
+
+/// One Iceberg catalog.
+#[derive(Debug, Clone)]
+struct IcebergCatalogProvider {
+    list: Arc<CatalogList>,
+    catalog: Arc<dyn Catalog>,
+    time_zone: Arc<str>,
+}
+
+impl IcebergCatalogProvider {
+    fn schema_provider(&self, name: &str) -> Arc<dyn SchemaProvider> {
+        Arc::new(IcebergSchemaProvider {
+            catalog: self.clone(),
+            schema: name.to_string(),
+        })
+    }
+
+    fn other_schema_names(&self) -> Vec<String> {
+        let schemas = self.list.other_schemas.read();
+        let own = schemas
+            .keys()
+            .filter(|(catalog, _)| catalog == self.catalog.name());
+        own.map(|(_, schema)| schema.clone()).collect()
+    }
+}
+
+impl CatalogProvider for IcebergCatalogProvider {
+    /// Only those that are known without asking the catalog; `information_schema` has all.
+    fn schema_names(&self) -> Vec<String> {
+        let mut names = self.other_schema_names();
+        names.push(INFORMATION_SCHEMA.to_string());
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name == INFORMATION_SCHEMA {
+            return Some(Arc::new(InformationSchema::new(self.clone())));
+        }
+        let key = (self.catalog.name().to_string(), name.to_string());
+        let other = self.list.other_schemas.read().get(&key).cloned();
+        Some(other.unwrap_or_else(|| self.schema_provider(name)))
+    }
+}
+
+/// One schema of an Iceberg catalog, which may not exist.
+#[derive(Debug)]
+struct IcebergSchemaProvider {
+    catalog: IcebergCatalogProvider,
+    schema: String,
+}
+
+#[async_trait]
+impl SchemaProvider for IcebergSchemaProvider {
+    /// Not known without asking the catalog; `information_schema` has them.
+    fn table_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        let IcebergCatalogProvider {
+            list,
+            catalog,
+            time_zone,
+        } = &self.catalog;
+        match list.load(catalog, &self.schema, name, time_zone).await {
+            Ok(table) => Ok(Some(table)),
+            Err(error) if is_not_found(&error) && TABLE_FUNCTION_NAMES.contains(&name) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn table_exist(&self, _name: &str) -> bool {
+        true
+    }
+}
+
+/// Whether an error says that a table or its schema is not there.
+fn is_not_found(error: &EngineError) -> bool {
+    matches!(
+        error,
+        EngineError::Catalog(
+            CatalogError::TableNotFound { .. } | CatalogError::SchemaNotFound { .. }
+        )
+    )
+}

@@ -1,0 +1,165 @@
+//! `information_schema` of one catalog, made when a query mentions it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::information_schema::{
+    INFORMATION_SCHEMA, INFORMATION_SCHEMA_TABLES, InformationSchemaProvider,
+};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::TableType;
+use futures::TryStreamExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::{IcebergCatalogProvider, is_not_found};
+use crate::error::{EngineError, Result};
+
+/// DataFusion's `information_schema` over the names that the catalog has at that moment.
+#[derive(Debug)]
+pub(super) struct InformationSchema {
+    catalog: IcebergCatalogProvider,
+}
+
+impl InformationSchema {
+    pub(super) fn new(catalog: IcebergCatalogProvider) -> Self {
+        Self { catalog }
+    }
+
+    async fn names(&self) -> Result<Arc<NamedCatalog>> {
+        let catalog = &self.catalog;
+        let schema_names = catalog.catalog.list_schemas().await?;
+        let listings: FuturesUnordered<_> = schema_names
+            .into_iter()
+            .map(|schema| async move {
+                match catalog.catalog.list_tables(&schema).await {
+                    Ok(tables) => Ok(Some((schema, tables))),
+                    Err(error) => {
+                        let error = EngineError::from(error);
+                        // Dropped since it was listed.
+                        if is_not_found(&error) {
+                            Ok(None)
+                        } else {
+                            Err(error)
+                        }
+                    }
+                }
+            })
+            .collect();
+        let listed: Vec<Option<(String, Vec<String>)>> = listings
+            .map(|listing: Result<_>| listing)
+            .try_collect()
+            .await?;
+        let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = BTreeMap::new();
+        for (schema, tables) in listed.into_iter().flatten() {
+            let provider = NamedSchema {
+                provider: catalog.schema_provider(&schema),
+                tables,
+            };
+            schemas.insert(schema, Arc::new(provider));
+        }
+        for schema in catalog.other_schema_names() {
+            if let Some(provider) = catalog.schema(&schema) {
+                schemas.insert(schema, provider);
+            }
+        }
+        Ok(Arc::new(NamedCatalog {
+            name: catalog.catalog.name().to_string(),
+            schemas,
+        }))
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for InformationSchema {
+    fn table_names(&self) -> Vec<String> {
+        INFORMATION_SCHEMA_TABLES
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        if !self.table_exist(name) {
+            return Ok(None);
+        }
+        let names = self.names().await?;
+        let list: Arc<dyn CatalogProviderList> = Arc::new(NamedCatalogList(names));
+        InformationSchemaProvider::new(list).table(name).await
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        INFORMATION_SCHEMA_TABLES.contains(&name)
+    }
+}
+
+#[derive(Debug)]
+struct NamedCatalogList(Arc<NamedCatalog>);
+
+impl CatalogProviderList for NamedCatalogList {
+    fn register_catalog(
+        &self,
+        _name: String,
+        _catalog: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![self.0.name.clone()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        (name == self.0.name).then(|| Arc::clone(&self.0) as Arc<dyn CatalogProvider>)
+    }
+}
+
+/// A catalog whose names are known.
+#[derive(Debug)]
+struct NamedCatalog {
+    name: String,
+    schemas: BTreeMap<String, Arc<dyn SchemaProvider>>,
+}
+
+impl CatalogProvider for NamedCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.schemas.keys().cloned().collect();
+        names.push(INFORMATION_SCHEMA.to_string());
+        names
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        self.schemas.get(name).cloned()
+    }
+}
+
+/// A schema whose table names are known.
+#[derive(Debug)]
+struct NamedSchema {
+    provider: Arc<dyn SchemaProvider>,
+    tables: Vec<String>,
+}
+
+#[async_trait]
+impl SchemaProvider for NamedSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.tables.clone()
+    }
+
+    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        match self.provider.table(name).await.map_err(EngineError::from) {
+            Ok(table) => Ok(table),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn table_type(&self, _name: &str) -> DataFusionResult<Option<TableType>> {
+        Ok(Some(TableType::Base))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.tables.iter().any(|table| table == name)
+    }
+}

@@ -1,0 +1,162 @@
+//! Encoding of physical plans for workers.
+//!
+//! DataFusion's default encoding of a file scan silently drops the extensions of its
+//! files, and so the deletes, and every adapter that maps columns. Hence our own nodes for
+//! scans and writes of Iceberg tables; everything else is Ballista's.
+
+pub(crate) mod csv;
+pub mod scan;
+
+use std::sync::Arc;
+
+use ballista_core::serde::BallistaPhysicalExtensionCodec;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr_common::physical_expr::proto_decode::PhysicalExprDecodeCtx;
+use datafusion::physical_expr_common::physical_expr::proto_encode::PhysicalExprEncodeCtx;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use ingot_catalog::Storage;
+use ingot_proto::plan::{IcebergWriteNode, PlanNode, plan_node::Node};
+use prost::Message;
+
+use crate::scan::ScanServices;
+use crate::write::{self, IcebergWriteExec};
+
+/// What our nodes begin with. Ballista's are protocol buffers, whose first byte is never 0.
+const MAGIC: &[u8] = b"\0INGOT1\0";
+
+/// The codec of coordinator and workers: one per process.
+#[derive(Debug)]
+pub struct IngotPhysicalCodec {
+    services: Arc<ScanServices>,
+    ballista: BallistaPhysicalExtensionCodec,
+}
+
+impl IngotPhysicalCodec {
+    /// A codec whose decoded scans read through `storage`, with caches of their own.
+    pub fn new(storage: Arc<Storage>) -> Self {
+        Self::with_services(ScanServices::new(storage))
+    }
+
+    /// A codec whose decoded scans share these caches with the process's other scans.
+    pub fn with_services(services: Arc<ScanServices>) -> Self {
+        Self {
+            services,
+            ballista: BallistaPhysicalExtensionCodec::default(),
+        }
+    }
+}
+
+/// One of our nodes as bytes.
+fn node_to_bytes(node: Node) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(PlanNode { node: Some(node) }.encode_to_vec());
+    bytes
+}
+
+fn cannot_decode(reason: impl std::fmt::Display) -> DataFusionError {
+    DataFusionError::Internal(format!(
+        "a plan from the coordinator cannot be read: {reason}; run the same version of ingot everywhere"
+    ))
+}
+
+impl PhysicalExtensionCodec for IngotPhysicalCodec {
+    fn try_decode(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        context: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let Some(bytes) = bytes.strip_prefix(MAGIC) else {
+            return self.ballista.try_decode(bytes, inputs, context, converter);
+        };
+        let node = PlanNode::decode(bytes).map_err(cannot_decode)?.node;
+        match node {
+            Some(Node::IcebergScan(node)) => {
+                scan::decode(node, &self.services, self, context, converter)
+            }
+            Some(Node::CsvScan(node)) => {
+                csv::decode(node, self.services.storage(), self, context, converter)
+            }
+            Some(Node::IcebergWrite(node)) => Ok(write::decode(&node.payload, inputs)?),
+            None => Err(cannot_decode("unknown node")),
+        }
+    }
+
+    /// Scans encode themselves (`FileSource::try_to_proto`) and never come here.
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        bytes: &mut Vec<u8>,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> DataFusionResult<()> {
+        if let Some(write_node) = node.downcast_ref::<IcebergWriteExec>() {
+            let payload = write::encode(write_node)?;
+            *bytes = node_to_bytes(Node::IcebergWrite(IcebergWriteNode { payload }));
+            return Ok(());
+        }
+        self.ballista.try_encode(node, bytes, converter)
+    }
+
+    fn try_decode_udf(&self, name: &str, bytes: &[u8]) -> DataFusionResult<Arc<ScalarUDF>> {
+        self.ballista.try_decode_udf(name, bytes)
+    }
+
+    fn try_encode_udf(&self, node: &ScalarUDF, bytes: &mut Vec<u8>) -> DataFusionResult<()> {
+        self.ballista.try_encode_udf(node, bytes)
+    }
+
+    fn try_decode_higher_order_function(
+        &self,
+        name: &str,
+        bytes: &[u8],
+    ) -> DataFusionResult<Arc<HigherOrderUDF>> {
+        self.ballista.try_decode_higher_order_function(name, bytes)
+    }
+
+    fn try_encode_higher_order_function(
+        &self,
+        node: &HigherOrderUDF,
+        bytes: &mut Vec<u8>,
+    ) -> DataFusionResult<()> {
+        self.ballista.try_encode_higher_order_function(node, bytes)
+    }
+
+    fn try_decode_expr(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn PhysicalExpr>],
+        context: &PhysicalExprDecodeCtx<'_>,
+    ) -> DataFusionResult<Arc<dyn PhysicalExpr>> {
+        self.ballista.try_decode_expr(bytes, inputs, context)
+    }
+
+    fn try_encode_expr(
+        &self,
+        node: &Arc<dyn PhysicalExpr>,
+        bytes: &mut Vec<u8>,
+        context: &PhysicalExprEncodeCtx<'_>,
+    ) -> DataFusionResult<()> {
+        self.ballista.try_encode_expr(node, bytes, context)
+    }
+
+    fn try_decode_udaf(&self, name: &str, bytes: &[u8]) -> DataFusionResult<Arc<AggregateUDF>> {
+        self.ballista.try_decode_udaf(name, bytes)
+    }
+
+    fn try_encode_udaf(&self, node: &AggregateUDF, bytes: &mut Vec<u8>) -> DataFusionResult<()> {
+        self.ballista.try_encode_udaf(node, bytes)
+    }
+
+    fn try_decode_udwf(&self, name: &str, bytes: &[u8]) -> DataFusionResult<Arc<WindowUDF>> {
+        self.ballista.try_decode_udwf(name, bytes)
+    }
+
+    fn try_encode_udwf(&self, node: &WindowUDF, bytes: &mut Vec<u8>) -> DataFusionResult<()> {
+        self.ballista.try_encode_udwf(node, bytes)
+    }
+}

@@ -1,0 +1,23 @@
+//! DataFusion integration shared by coordinator and worker.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod aggregates;
+pub mod catalog_list;
+pub mod codec;
+pub mod csv;
+pub mod error;
+pub mod float_coercion;
+pub mod functions;
+pub mod metadata_table;
+pub mod results;
+pub mod runtime;
+pub mod scan;
+pub mod schema;
+pub mod session;
+pub mod table;
+pub mod task_error;
+pub mod types;
+pub mod write;
+
+pub use error::{EngineError, Result};

@@ -1,0 +1,23 @@
+//! Reading Iceberg tables: a `FileSource` around DataFusion's Parquet source.
+//!
+//! What is Iceberg's own happens where a file is opened, on whichever process reads it:
+//! [`columns`] renames a file's columns, by field id, to the names of the read schema,
+//! before DataFusion sees the file; [`deletes`] turns delete files into a row selection.
+//! All else (row-group, page and bloom-filter pruning, late materialisation, limits,
+//! projections, casts of promoted types) is DataFusion's.
+
+pub mod columns;
+mod deletes;
+pub mod filters;
+mod partitioning;
+mod planner;
+mod reader;
+mod services;
+mod source;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+pub use planner::{ScanRequest, plan_table_scan};
+pub use services::ScanServices;
+pub use source::{FileDetails, IcebergFileSource, ScanDescription};

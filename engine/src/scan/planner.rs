@@ -1,0 +1,203 @@
+//! From a table version and filters to the execution plan that reads it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::catalog::Session;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::union::UnionExec;
+use ingot_catalog::scan::{FileFormat, FileTask, ManifestCache, plan_scan};
+use ingot_catalog::storage::Scheme;
+use ingot_catalog::{Location, Table, TableVersion};
+use object_store::ObjectMeta;
+
+use super::filters::predicate_of;
+use super::partitioning::partitions_of;
+use super::services::ScanServices;
+use super::source::{FileDetails, IcebergFileSource, ScanDescription};
+use super::statistics::{file_statistics, scan_statistics};
+use crate::error::{EngineError, Result};
+use crate::schema::query_schema_of;
+
+/// Table property that maps column names to field ids, for files without ids.
+const NAME_MAPPING_PROPERTY: &str = "schema.name-mapping.default";
+
+/// What to read.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanRequest<'a> {
+    /// The table.
+    pub table: &'a Table,
+    /// Which state of it.
+    pub version: &'a TableVersion,
+    /// Indices of the columns of the read schema wanted, in order; `None` is all.
+    pub projection: Option<&'a Vec<usize>>,
+    /// Conditions whose conjunction every row wanted fulfils. They prune files and
+    /// partitions; rows that do not fulfil them may come out.
+    pub filters: &'a [Expr],
+    /// How many rows are enough, if no filter follows.
+    pub limit: Option<usize>,
+}
+
+/// Plans the scan of one table version: a `DataSourceExec` over `IcebergFileSource`, a
+/// union of them when the files are in several buckets, or an empty plan.
+///
+/// # Errors
+/// `VersionNotFound`, errors of the metadata files, and `Unsupported` for data files that
+/// are not Parquet.
+pub async fn plan_table_scan(
+    services: &Arc<ScanServices>,
+    manifests: &ManifestCache,
+    state: &dyn Session,
+    request: ScanRequest<'_>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let table = request.table;
+    let read_schema = table.schema_at(request.version)?;
+    let arrow_schema = query_schema_of(&read_schema)?;
+    let predicate = predicate_of(request.filters, &read_schema);
+    let storage = services.storage();
+    let plan = plan_scan(storage, manifests, table, request.version, &predicate).await?;
+    tracing::debug!(table = table.name(), metrics = ?plan.metrics, "planned scan");
+
+    if plan.tasks.is_empty() {
+        let schema = match request.projection {
+            Some(projection) => Arc::new(
+                arrow_schema
+                    .project(projection)
+                    .map_err(datafusion::error::DataFusionError::from)?,
+            ),
+            None => arrow_schema,
+        };
+        return Ok(Arc::new(EmptyExec::new(schema)));
+    }
+
+    let name_mapping = table.metadata.properties().get(NAME_MAPPING_PROPERTY);
+    let description = Arc::new(ScanDescription::new(
+        table.name(),
+        Arc::clone(&plan.schema),
+        name_mapping.cloned(),
+        Arc::clone(services),
+    )?);
+    let options = &state.config_options().execution.parquet;
+    let source = IcebergFileSource::new(description, options)?;
+
+    scan_of_tasks(
+        &source,
+        plan.tasks,
+        state,
+        request.projection,
+        request.limit,
+    )
+}
+
+/// The scan of these files, of which there is at least one.
+pub(super) fn scan_of_tasks(
+    source: &IcebergFileSource,
+    tasks: Vec<FileTask>,
+    state: &dyn Session,
+    projection: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut scans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+    for (store_url, tasks) in by_store(tasks)? {
+        let scan = store_scan(source, store_url, &tasks, state, projection, limit)?;
+        scans.push(scan);
+    }
+    match scans.len() {
+        1 => Ok(scans.swap_remove(0)),
+        _ => Ok(UnionExec::try_new(scans)?),
+    }
+}
+
+/// Files by the object store they are in: a scan reads from one.
+fn by_store(tasks: Vec<FileTask>) -> Result<BTreeMap<String, Vec<FileTask>>> {
+    let mut stores: BTreeMap<String, Vec<FileTask>> = BTreeMap::new();
+    for task in tasks {
+        if task.format != FileFormat::Parquet {
+            return Err(EngineError::Unsupported(format!(
+                "file {}: data in {} format",
+                task.path, task.format
+            )));
+        }
+        let store_url = match Location::parse(&task.path)?.scheme {
+            Scheme::File => "file:///".to_string(),
+            Scheme::S3 { bucket } => format!("s3://{bucket}/"),
+        };
+        stores.entry(store_url).or_default().push(task);
+    }
+    Ok(stores)
+}
+
+fn store_scan(
+    source: &IcebergFileSource,
+    store_url: String,
+    tasks: &[FileTask],
+    state: &dyn Session,
+    projection: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let iceberg_schema = source.description().schema();
+    let arrow_schema = query_schema_of(iceberg_schema)?;
+    let mut files = Vec::with_capacity(tasks.len());
+    let mut statistics = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let (file_statistics, columns_that_must_exist) =
+            file_statistics(task, iceberg_schema, &arrow_schema);
+        let file_statistics = Arc::new(file_statistics);
+        let details = FileDetails {
+            location: task.path.as_str().into(),
+            record_count: task.record_count,
+            deletes: task.deletes.clone().into(),
+            columns_that_must_exist: columns_that_must_exist.into(),
+        };
+        let file = PartitionedFile::new_from_meta(ObjectMeta {
+            location: Location::parse(&task.path)?.path,
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            size: task.file_size_in_bytes,
+            e_tag: None,
+            version: None,
+        });
+        let file = file
+            .with_statistics(Arc::clone(&file_statistics))
+            .with_extension(details);
+        files.push(file);
+        statistics.push(file_statistics);
+    }
+    let settings = state.config_options();
+    let target_partitions = settings.execution.target_partitions;
+    let min_bytes = settings.optimizer.repartition_file_min_size as u64;
+    let file_groups = partitions_of(tasks, target_partitions, min_bytes)
+        .into_iter()
+        .map(|pieces| {
+            let files = pieces.into_iter().map(|piece| {
+                let file = files[piece.task].clone();
+                match piece.range {
+                    Some(range) => {
+                        // A part of a file has at most, and not exactly, the file's rows.
+                        let whole = statistics[piece.task].as_ref().clone();
+                        let mut part = whole;
+                        part.num_rows = part.num_rows.to_inexact();
+                        let file = file.with_statistics(Arc::new(part));
+                        file.with_range(range.start as i64, range.end as i64)
+                    }
+                    None => file,
+                }
+            });
+            FileGroup::new(files.collect())
+        })
+        .collect();
+    let scan_statistics = scan_statistics(&statistics, &arrow_schema, projection);
+    let store_url = ObjectStoreUrl::parse(store_url)?;
+    let config = FileScanConfigBuilder::new(store_url, Arc::new(source.clone()))
+        .with_file_groups(file_groups)
+        .with_statistics(scan_statistics)
+        .with_limit(limit)
+        .with_projection_indices(projection.cloned())?
+        .build();
+    Ok(DataSourceExec::from_data_source(config))
+}

@@ -1,0 +1,352 @@
+//! `IcebergFileSource`: DataFusion's Parquet source, with Iceberg's columns and deletes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::config::{ConfigOptions, TableParquetOptions};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::config::ParquetOptions;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{
+    FileOpener, FileScanConfig, FileSource, ParquetSource,
+};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr_common::sort_expr::PhysicalSortExpr;
+use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
+use datafusion_datasource::morsel::{MorselPlan, MorselPlanner, Morselizer};
+use datafusion_datasource_parquet::ParquetRowSelection;
+use iceberg::spec::{NameMapping, SchemaRef as IcebergSchemaRef};
+use ingot_catalog::scan::DeleteFileRef;
+use object_store::ObjectStore;
+
+use super::columns::ColumnMapping;
+use super::deletes::{DeletedFile, deleted_positions, remaining_rows};
+use super::reader::MappedReaderFactory;
+use super::services::ScanServices;
+use crate::error::{EngineError, Result};
+use crate::schema::query_schema_of;
+
+/// What every file of a scan has in common.
+#[derive(Debug)]
+pub struct ScanDescription {
+    /// Name of the table, for plans and messages.
+    pub table_name: String,
+    /// The table's name mapping as JSON, for files without field ids.
+    pub name_mapping_json: Option<String>,
+    mapping: Arc<ColumnMapping>,
+    services: Arc<ScanServices>,
+}
+
+impl ScanDescription {
+    /// Describes a scan that reads `schema`.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the name mapping is not one.
+    pub fn new(
+        table_name: String,
+        schema: IcebergSchemaRef,
+        name_mapping_json: Option<String>,
+        services: Arc<ScanServices>,
+    ) -> Result<Self> {
+        let name_mapping = name_mapping_json
+            .as_deref()
+            .map(serde_json::from_str::<NameMapping>)
+            .transpose()
+            .map_err(|error| {
+                EngineError::InvalidInput(format!(
+                    "table {table_name}: property schema.name-mapping.default is not a name mapping: {error}"
+                ))
+            })?;
+        Ok(Self {
+            table_name,
+            name_mapping_json,
+            mapping: Arc::new(ColumnMapping::new(schema, name_mapping)),
+            services,
+        })
+    }
+
+    /// The read schema.
+    pub fn schema(&self) -> &IcebergSchemaRef {
+        self.mapping.schema()
+    }
+
+    /// Storage and caches.
+    pub fn services(&self) -> &Arc<ScanServices> {
+        &self.services
+    }
+}
+
+/// What DataFusion's `PartitionedFile` does not say about a data file, attached to it as an
+/// extension. Without it a file is not read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileDetails {
+    /// Location as the table's metadata spells it; position deletes name the file by it.
+    pub location: Arc<str>,
+    /// Rows in the file, before deletes.
+    pub record_count: u64,
+    /// Deletes that apply to it.
+    pub deletes: Arc<[DeleteFileRef]>,
+    /// Field ids of columns whose absence from the file could not be made up for.
+    pub columns_that_must_exist: Arc<[i32]>,
+}
+
+/// Reads the Parquet data files of one Iceberg table.
+#[derive(Debug, Clone)]
+pub struct IcebergFileSource {
+    parquet: ParquetSource,
+    description: Arc<ScanDescription>,
+}
+
+impl IcebergFileSource {
+    /// A source that reads every column of the description's schema. `options` are the
+    /// session's.
+    ///
+    /// # Errors
+    /// `Unsupported` for a type that Arrow cannot hold.
+    pub fn new(description: Arc<ScanDescription>, options: &ParquetOptions) -> Result<Self> {
+        let schema = query_schema_of(description.schema())?;
+        let table_options = TableParquetOptions {
+            global: options.clone(),
+            ..TableParquetOptions::default()
+        };
+        let parquet =
+            ParquetSource::new(TableSchema::from(schema)).with_table_parquet_options(table_options);
+        Ok(Self::wrap(parquet, description))
+    }
+
+    /// Puts Iceberg's part around a Parquet source whose schema is the description's.
+    pub fn wrap(parquet: ParquetSource, description: Arc<ScanDescription>) -> Self {
+        let mut options = parquet.table_parquet_options().clone();
+        // Tables written by Hive and old Spark: 96-bit times are UTC, to the microsecond.
+        options.global.coerce_int96 = Some("us".to_string());
+        // The file's types are those of its Parquet schema, and casts go to the table's.
+        options.global.schema_force_view_types = false;
+        // Read the footer with one request, not two.
+        let footer_bytes = options.global.metadata_size_hint;
+        let mut parquet = parquet.with_table_parquet_options(options);
+        if let Some(footer_bytes) = footer_bytes {
+            parquet = parquet.with_metadata_size_hint(footer_bytes);
+        }
+        Self {
+            parquet,
+            description,
+        }
+    }
+
+    /// The Parquet source inside, which holds projection, predicate and options.
+    pub fn parquet(&self) -> &ParquetSource {
+        &self.parquet
+    }
+
+    /// What the files have in common.
+    pub fn description(&self) -> &Arc<ScanDescription> {
+        &self.description
+    }
+
+    fn rewrap(&self, source: &Arc<dyn FileSource>) -> DataFusionResult<Arc<dyn FileSource>> {
+        match source.downcast_ref::<ParquetSource>() {
+            Some(parquet) => Ok(Arc::new(Self {
+                parquet: parquet.clone(),
+                description: Arc::clone(&self.description),
+            })),
+            None => Err(DataFusionError::Internal(
+                "the parquet source became another source".to_string(),
+            )),
+        }
+    }
+}
+
+impl FileSource for IcebergFileSource {
+    fn create_file_opener(
+        &self,
+        _object_store: Arc<dyn ObjectStore>,
+        _base_config: &FileScanConfig,
+        _partition: usize,
+    ) -> DataFusionResult<Arc<dyn FileOpener>> {
+        Err(DataFusionError::Internal(
+            "iceberg files are opened through create_morselizer".to_string(),
+        ))
+    }
+
+    fn create_morselizer(
+        &self,
+        object_store: Arc<dyn ObjectStore>,
+        base_config: &FileScanConfig,
+        partition: usize,
+    ) -> DataFusionResult<Box<dyn Morselizer>> {
+        let readers = MappedReaderFactory::new(
+            Arc::clone(&object_store),
+            Arc::clone(&self.description.mapping),
+            Arc::clone(self.description.services()),
+        );
+        let parquet = self
+            .parquet
+            .clone()
+            .with_parquet_file_reader_factory(Arc::new(readers));
+        let inner = parquet.create_morselizer(object_store, base_config, partition)?;
+        Ok(Box::new(IcebergMorselizer {
+            inner: Arc::from(inner),
+            services: Arc::clone(self.description.services()),
+        }))
+    }
+
+    fn table_schema(&self) -> &TableSchema {
+        self.parquet.table_schema()
+    }
+
+    fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
+        let source = self.parquet.with_batch_size(batch_size);
+        match self.rewrap(&source) {
+            Ok(source) => source,
+            // Cannot be: a Parquet source with a batch size is a Parquet source.
+            Err(_) => Arc::new(self.clone()),
+        }
+    }
+
+    fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        self.parquet.filter()
+    }
+
+    fn projection(&self) -> Option<&ProjectionExprs> {
+        self.parquet.projection()
+    }
+
+    fn metrics(&self) -> &ExecutionPlanMetricsSet {
+        self.parquet.metrics()
+    }
+
+    fn file_type(&self) -> &str {
+        "iceberg"
+    }
+
+    fn fmt_extra(&self, format: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        match format {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(f, ", table={}", self.description.table_name)?;
+            }
+            DisplayFormatType::TreeRender => writeln!(f, "table={}", self.description.table_name)?,
+        }
+        self.parquet.fmt_extra(format, f)
+    }
+
+    /// File groups are made at planning, along row groups; byte ranges would be coarser.
+    fn supports_repartitioning(&self) -> bool {
+        false
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        config: &ConfigOptions,
+    ) -> DataFusionResult<FilterPushdownPropagation<Arc<dyn FileSource>>> {
+        let pushed = self.parquet.try_pushdown_filters(filters, config)?;
+        let updated_node = match &pushed.updated_node {
+            Some(source) => Some(self.rewrap(source)?),
+            None => None,
+        };
+        Ok(FilterPushdownPropagation {
+            filters: pushed.filters,
+            updated_node,
+        })
+    }
+
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+        properties: &EquivalenceProperties,
+    ) -> DataFusionResult<SortOrderPushdownResult<Arc<dyn FileSource>>> {
+        Ok(match self.parquet.try_pushdown_sort(order, properties)? {
+            SortOrderPushdownResult::Exact { inner } => SortOrderPushdownResult::Exact {
+                inner: self.rewrap(&inner)?,
+            },
+            SortOrderPushdownResult::Inexact { inner } => SortOrderPushdownResult::Inexact {
+                inner: self.rewrap(&inner)?,
+            },
+            SortOrderPushdownResult::Unsupported => SortOrderPushdownResult::Unsupported,
+        })
+    }
+
+    fn reorder_files(&self, files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
+        self.parquet.reorder_files(files)
+    }
+
+    fn try_pushdown_projection(
+        &self,
+        projection: &ProjectionExprs,
+    ) -> DataFusionResult<Option<Arc<dyn FileSource>>> {
+        match self.parquet.try_pushdown_projection(projection)? {
+            Some(source) => self.rewrap(&source).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DataFusionResult<TreeNodeRecursion>,
+    ) -> DataFusionResult<TreeNodeRecursion> {
+        self.parquet.apply_expressions(f)
+    }
+
+    fn try_to_proto(
+        &self,
+        base: &FileScanConfig,
+        context: &datafusion::physical_plan::proto::ExecutionPlanEncodeCtx<'_>,
+    ) -> DataFusionResult<Option<datafusion_proto::protobuf::PhysicalPlanNode>> {
+        crate::codec::scan::encode(self, base, context).map(Some)
+    }
+}
+
+/// Opens files: those with deletes after their deletes are known.
+#[derive(Debug)]
+struct IcebergMorselizer {
+    inner: Arc<dyn Morselizer>,
+    services: Arc<ScanServices>,
+}
+
+impl Morselizer for IcebergMorselizer {
+    fn plan_file(&self, file: PartitionedFile) -> DataFusionResult<Box<dyn MorselPlanner>> {
+        match file.extension::<FileDetails>() {
+            Some(details) if !details.deletes.is_empty() => Ok(Box::new(DirtyFilePlanner {
+                details: details.clone(),
+                file,
+                inner: Arc::clone(&self.inner),
+                services: Arc::clone(&self.services),
+            })),
+            _ => self.inner.plan_file(file),
+        }
+    }
+}
+
+/// Opens a file with deletes.
+#[derive(Debug)]
+struct DirtyFilePlanner {
+    details: FileDetails,
+    file: PartitionedFile,
+    inner: Arc<dyn Morselizer>,
+    services: Arc<ScanServices>,
+}
+
+impl MorselPlanner for DirtyFilePlanner {
+    fn plan(self: Box<Self>) -> DataFusionResult<Option<MorselPlan>> {
+        let opening = async move {
+            let deleted_file = DeletedFile {
+                location: &self.details.location,
+                size: self.file.object_meta.size,
+                deletes: &self.details.deletes,
+            };
+            let deleted = deleted_positions(&self.services, deleted_file).await?;
+            let mut file = self.file;
+            if !deleted.is_empty() {
+                let remaining = remaining_rows(&deleted, self.details.record_count);
+                file.extensions.insert(ParquetRowSelection::new(remaining));
+            }
+            self.inner.plan_file(file)
+        };
+        Ok(Some(MorselPlan::new().with_pending_planner(opening)))
+    }
+}

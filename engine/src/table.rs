@@ -1,0 +1,139 @@
+//! One version of an Iceberg table as a DataFusion table.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use ingot_catalog::scan::ManifestCache;
+use ingot_catalog::{Catalog, Table, TableVersion};
+
+use crate::error::{EngineError, Result};
+use crate::scan::{ScanRequest, ScanServices, plan_table_scan};
+use crate::schema::query_schema_of;
+use crate::write::{WriteOptions, plan_write};
+
+/// What the tables of a process share.
+#[derive(Debug, Clone)]
+pub struct TableServices {
+    /// Storage and caches of scans.
+    pub scans: Arc<ScanServices>,
+    /// Parsed manifests.
+    pub manifests: Arc<ManifestCache>,
+}
+
+/// A version of a table of a catalog: its rows.
+#[derive(Debug)]
+pub struct IcebergTable {
+    catalog: Arc<dyn Catalog>,
+    table: Table,
+    version: TableVersion,
+    schema: SchemaRef,
+    services: TableServices,
+}
+
+impl IcebergTable {
+    /// The rows of `version` of `table`.
+    ///
+    /// # Errors
+    /// `VersionNotFound`, and `Unsupported` for a column type that Arrow cannot hold.
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        table: Table,
+        version: TableVersion,
+        services: TableServices,
+    ) -> Result<Self> {
+        let schema = query_schema_of(table.schema_at(&version)?.as_ref())?;
+        Ok(Self {
+            catalog,
+            table,
+            version,
+            schema,
+            services,
+        })
+    }
+
+    /// The catalog that the table is in.
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.catalog
+    }
+
+    /// The table's state when it was loaded for this query.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The version that is read.
+    pub fn version(&self) -> &TableVersion {
+        &self.version
+    }
+}
+
+#[async_trait]
+impl TableProvider for IcebergTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// All filters are worth seeing: they prune files, and the rows are filtered after.
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let request = ScanRequest {
+            table: &self.table,
+            version: &self.version,
+            projection,
+            filters,
+            limit,
+        };
+        let services = &self.services;
+        let plan = plan_table_scan(&services.scans, &services.manifests, state, request).await?;
+        Ok(plan)
+    }
+
+    /// Plans the writing of data files (see [`plan_write`]); committing them is up to the
+    /// caller, who chose the statement id with a [`WriteOptions`] session extension.
+    async fn insert_into(
+        &self,
+        state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        insert_op: InsertOp,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        if insert_op != InsertOp::Append {
+            let what = format!("table {}: inserting by {insert_op}", self.table.name());
+            return Err(EngineError::Unsupported(what).into());
+        }
+        if self.version != TableVersion::Current {
+            let what = format!("table {}: inserting into an old version", self.table.name());
+            return Err(EngineError::Unsupported(what).into());
+        }
+        let options = state.config().get_extension::<WriteOptions>();
+        let Some(options) = options else {
+            let what = format!(
+                "table {}: inserting without a statement that commits",
+                self.table.name()
+            );
+            return Err(EngineError::Unsupported(what).into());
+        };
+        Ok(plan_write(&self.table, input, &options)?)
+    }
+}

@@ -1,0 +1,43 @@
+//! Writing rows into the data files of an Iceberg table.
+//!
+//! [`plan_write`] puts an [`IcebergWriteExec`] on top of a query. On the workers it splits
+//! rows by partition, writes rolling Parquet files with Iceberg's column metrics, and emits
+//! one row of [`WRITTEN_FILES_SCHEMA`] per file. The coordinator reads them back with
+//! [`decode_written_files`], commits once, and calls [`delete_statement_files`] for what
+//! failed attempts left behind.
+//!
+//! Nothing here commits: a file that no commit names does not exist for readers.
+
+mod align;
+mod bounds;
+mod cleanup;
+mod codec;
+pub mod copy;
+mod exec;
+mod infer;
+mod metrics;
+mod parquet_file;
+mod partition;
+mod partition_path;
+mod properties;
+mod target;
+mod transform;
+mod transform_function;
+mod writer;
+mod written;
+
+#[cfg(test)]
+mod tests;
+
+pub use cleanup::delete_statement_files;
+pub use codec::{decode, encode};
+pub use exec::{IcebergWriteExec, WriteOptions, plan_write};
+pub use infer::{
+    PartitionColumn, SortColumn, partition_spec_of, sort_order_of, table_schema_of,
+    transform_from_text,
+};
+pub use partition_path::partition_path;
+pub use target::WriteTarget;
+pub use transform::transform_array;
+pub use transform_function::partition_transform_function;
+pub use written::{WRITTEN_FILES_SCHEMA, decode_written_files};
