@@ -1,0 +1,25 @@
+//! Where queries run: in this process, or on the workers through the embedded Ballista scheduler.
+//!
+//! [`Cluster`] is the scheduler and what it knows of the workers. [`QueryEngine`] takes a logical
+//! plan, chooses a place for it and hands back its rows.
+
+mod distributed;
+mod execution;
+mod explain;
+mod failure;
+mod local;
+mod losses;
+mod placement;
+mod progress;
+mod results;
+mod scheduler;
+
+pub use execution::{
+    ExecuteOptions, ExecutedQuery, Placement, QueryEngine, QueryEngineOptions, UsedPlacement,
+};
+pub use progress::{ProgressCounts, QueryProgress};
+pub use scheduler::{Cluster, ClusterOptions, WorkerInfo};
+
+/// Stack of the threads that plan and execute: DataFusion recurses over plans and expressions,
+/// deeply so in builds without optimisation.
+const THREAD_STACK_BYTES: usize = 16 << 20;

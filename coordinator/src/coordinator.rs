@@ -1,0 +1,189 @@
+//! The coordinator: statements of sessions, behind the [`SqlService`] seam.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::datasource::TableProvider;
+use iceberg::{NamespaceIdent, TableIdent};
+use ingot_catalog::Catalog;
+use uuid::Uuid;
+
+use crate::core::Core;
+use crate::error::{CoordinatorError, Result};
+use crate::queries::RunningQuery;
+use crate::service::{
+    ProgressSnapshot, QueryState, SessionId, SqlService, StatementDescription, StatementOutcome,
+};
+use crate::statement::{self, StatementContext, WatchedStream, ended_by};
+
+/// Executes SQL. Cheap to clone: clones share everything.
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    core: Arc<Core>,
+}
+
+impl Coordinator {
+    /// A coordinator over these parts.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// The parts.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    async fn execute_watched(
+        &self,
+        session_id: &SessionId,
+        sql: &str,
+        parameters: Option<RecordBatch>,
+        query: Arc<RunningQuery>,
+    ) -> Result<StatementOutcome> {
+        let statement = ingot_sql::parse_statement(sql)?;
+        let session = self.core.sessions.get(session_id)?;
+        let context = StatementContext {
+            state: self.core.session_state(&session),
+            core: self.core.clone(),
+            session_id: *session_id,
+            session,
+            query: query.clone(),
+            parameters,
+        };
+        let cancelled = query.cancel.clone();
+        tokio::select! {
+            outcome = statement::execute(context, statement) => outcome,
+            // Dropping the statement's future ends its work wherever it is.
+            () = cancelled.cancelled() => Err(CoordinatorError::Cancelled { query_id: query.id() }),
+        }
+    }
+}
+
+/// Ends a statement in the query log when its client stops waiting for it.
+struct EndOnDrop {
+    core: Arc<Core>,
+    query: Arc<RunningQuery>,
+    is_armed: bool,
+}
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.query.cancel.cancel();
+            self.core
+                .queries
+                .end(self.query.id(), QueryState::Cancelled, None);
+        }
+    }
+}
+
+#[async_trait]
+impl SqlService for Coordinator {
+    async fn open_session(&self, user: &str) -> Result<SessionId> {
+        Ok(self.core.sessions.open(user))
+    }
+
+    async fn close_session(&self, session: &SessionId) -> Result<()> {
+        self.core.sessions.close(session);
+        Ok(())
+    }
+
+    async fn current_schema(&self, session: &SessionId) -> Result<(String, String)> {
+        let session = self.core.sessions.get(session)?;
+        Ok((session.catalog.clone(), session.schema.clone()))
+    }
+
+    async fn describe(&self, session: &SessionId, sql: &str) -> Result<StatementDescription> {
+        let statement = ingot_sql::parse_statement(sql)?;
+        let session = self.core.sessions.get(session)?;
+        let state = self.core.session_state(&session);
+        statement::describe(&state, &session, &statement).await
+    }
+
+    async fn execute(
+        &self,
+        session: &SessionId,
+        sql: &str,
+        parameters: Option<RecordBatch>,
+        query_id: Uuid,
+    ) -> Result<StatementOutcome> {
+        let user = self.core.sessions.get(session)?.user.clone();
+        let query = self.core.queries.begin(query_id, &user, sql);
+        let mut guard = EndOnDrop {
+            core: self.core.clone(),
+            query: query.clone(),
+            is_armed: true,
+        };
+        let outcome = self
+            .execute_watched(session, sql, parameters, query.clone())
+            .await;
+        guard.is_armed = false;
+        match outcome {
+            Ok(StatementOutcome::Rows { schema, stream }) => {
+                let watched = WatchedStream::new(stream, self.core.clone(), query);
+                Ok(StatementOutcome::Rows {
+                    schema,
+                    stream: Box::pin(watched),
+                })
+            }
+            Ok(outcome) => {
+                self.core.queries.end(query_id, QueryState::Finished, None);
+                Ok(outcome)
+            }
+            Err(error) => {
+                let (state, message) = ended_by(&query, error.to_string());
+                tracing::debug!(%query_id, %user, error = %message, "statement failed");
+                self.core.queries.end(query_id, state, Some(message));
+                Err(error)
+            }
+        }
+    }
+
+    async fn cancel(&self, query_id: Uuid) -> Result<bool> {
+        match self.core.queries.running(query_id) {
+            Some(query) => {
+                query.cancel.cancel();
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    async fn progress(&self, query_id: Uuid) -> Option<ProgressSnapshot> {
+        let query = self.core.queries.running(query_id);
+        let record = match &query {
+            Some(query) => query.snapshot(),
+            None => self.core.queries.ended(query_id)?,
+        };
+        let counts = query
+            .map(|query| query.progress.counts())
+            .unwrap_or_default();
+        Some(ProgressSnapshot {
+            state: record.state,
+            rows: counts.rows,
+            bytes: counts.bytes,
+            stages_done: counts.stages_done,
+            stages_total: counts.stages_total,
+            tasks_done: counts.tasks_done,
+            tasks_total: counts.tasks_total,
+            elapsed_millis: record.elapsed.as_millis() as u64,
+        })
+    }
+
+    async fn action(&self, user: &str, action: &str, body: &[u8]) -> Result<Vec<u8>> {
+        self.core.jobs()?.act(user, action, body).await
+    }
+
+    fn catalogs(&self) -> Vec<Arc<dyn Catalog>> {
+        self.core.catalogs.clone()
+    }
+
+    async fn table_schema(&self, catalog: &str, schema: &str, table: &str) -> Result<SchemaRef> {
+        let catalog = self.core.catalog(catalog)?;
+        let ident = TableIdent::new(NamespaceIdent::new(schema.to_owned()), table.to_owned());
+        let table = catalog.load_table(&ident).await?;
+        Ok(self.core.table_provider(catalog, table)?.schema())
+    }
+}

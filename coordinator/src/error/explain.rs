@@ -1,0 +1,277 @@
+//! Foreign errors, unwrapped to what the user did wrong.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use ingot_catalog::CatalogError;
+use ingot_engine::EngineError;
+use ingot_jobs::JobsError;
+use ingot_sql::SqlError;
+
+use super::{CoordinatorError, ErrorCode};
+
+/// How many layers of wrapping are looked through before an error is shown as it is.
+const MAX_DEPTH: usize = 32;
+
+/// How many column names an unknown-column message lists.
+const MAX_LISTED_COLUMNS: usize = 12;
+
+/// Folds a message of several lines into one, without a full stop at the end.
+pub fn one_line(message: &str) -> String {
+    let folded = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    match folded.strip_suffix('.') {
+        Some(without) if !without.ends_with('.') => without.to_string(),
+        _ => folded,
+    }
+}
+
+/// The code of a catalog error.
+pub(super) fn catalog_code(error: &CatalogError) -> ErrorCode {
+    match error {
+        CatalogError::TableNotFound { .. }
+        | CatalogError::SchemaNotFound { .. }
+        | CatalogError::VersionNotFound { .. } => ErrorCode::NotFound,
+        CatalogError::TableExists { .. } | CatalogError::SchemaExists { .. } => {
+            ErrorCode::AlreadyExists
+        }
+        CatalogError::SchemaNotEmpty { .. } | CatalogError::Locked { .. } => {
+            ErrorCode::FailedPrecondition
+        }
+        CatalogError::CommitConflict { .. } => ErrorCode::Conflict,
+        CatalogError::InvalidInput(_) => ErrorCode::InvalidInput,
+        CatalogError::Unsupported(_) => ErrorCode::Unsupported,
+        CatalogError::Storage { .. }
+        | CatalogError::Metadata { .. }
+        | CatalogError::CommitStateUnknown { .. }
+        | CatalogError::Database { .. } => ErrorCode::Unavailable,
+    }
+}
+
+/// The code of an error in SQL text.
+pub(super) fn sql_code(error: &SqlError) -> ErrorCode {
+    match error {
+        SqlError::Unsupported { .. } => ErrorCode::Unsupported,
+        _ => ErrorCode::InvalidInput,
+    }
+}
+
+/// The code of an engine error.
+pub(super) fn engine_code(error: &EngineError) -> ErrorCode {
+    match error {
+        EngineError::Catalog(inner) => catalog_code(inner),
+        EngineError::Sql(inner) => sql_code(inner),
+        EngineError::DataFusion(inner) => explain_datafusion(inner).0,
+        EngineError::UnsupportedType { .. } | EngineError::Unsupported(_) => ErrorCode::Unsupported,
+        EngineError::CorruptFile { .. } => ErrorCode::Unavailable,
+        EngineError::Iceberg { .. }
+        | EngineError::MalformedValue { .. }
+        | EngineError::InvalidInput(_) => ErrorCode::InvalidInput,
+    }
+}
+
+/// The code of a jobs error.
+pub(super) fn jobs_code(error: &JobsError) -> ErrorCode {
+    match error {
+        JobsError::Catalog(inner) => catalog_code(inner),
+        _ => ErrorCode::InvalidInput,
+    }
+}
+
+/// The code and the one-line message of a DataFusion error.
+pub(crate) fn explain_datafusion(error: &DataFusionError) -> (ErrorCode, String) {
+    explain(error, MAX_DEPTH)
+}
+
+fn explain(error: &DataFusionError, depth: usize) -> (ErrorCode, String) {
+    if depth == 0 {
+        return (ErrorCode::Internal, one_line(&error.to_string()));
+    }
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
+            explain(inner, depth - 1)
+        }
+        DataFusionError::Shared(inner) => explain(inner, depth - 1),
+        DataFusionError::Collection(errors) => match errors.first() {
+            Some(first) => explain(first, depth - 1),
+            None => (ErrorCode::Internal, "empty error collection".to_string()),
+        },
+        DataFusionError::External(inner) => explain_foreign(inner.as_ref(), depth - 1),
+        DataFusionError::ArrowError(inner, _) => explain_arrow(inner, depth - 1),
+        DataFusionError::SQL(inner, _) => (ErrorCode::InvalidInput, sentence(&inner.to_string())),
+        DataFusionError::SchemaError(inner, _) => {
+            (ErrorCode::InvalidInput, explain_schema_error(inner))
+        }
+        DataFusionError::Plan(message)
+        | DataFusionError::Configuration(message)
+        | DataFusionError::Execution(message) => (ErrorCode::InvalidInput, sentence(message)),
+        DataFusionError::NotImplemented(message) => (ErrorCode::Unsupported, sentence(message)),
+        DataFusionError::ResourcesExhausted(message) => {
+            (ErrorCode::ResourceExhausted, sentence(message))
+        }
+        DataFusionError::ObjectStore(inner) => {
+            let code = match inner.as_ref() {
+                datafusion::object_store::Error::NotFound { .. } => ErrorCode::NotFound,
+                datafusion::object_store::Error::PermissionDenied { .. } => {
+                    ErrorCode::PermissionDenied
+                }
+                _ => ErrorCode::Unavailable,
+            };
+            (code, sentence(&inner.to_string()))
+        }
+        DataFusionError::IoError(inner) => (ErrorCode::Unavailable, sentence(&inner.to_string())),
+        DataFusionError::Internal(message) => (
+            ErrorCode::Internal,
+            format!("internal error: {}", one_line(message)),
+        ),
+        other => (ErrorCode::Internal, one_line(&other.strip_backtrace())),
+    }
+}
+
+fn explain_arrow(error: &ArrowError, depth: usize) -> (ErrorCode, String) {
+    match error {
+        ArrowError::ExternalError(inner) => explain_foreign(inner.as_ref(), depth),
+        ArrowError::DivideByZero => (ErrorCode::InvalidInput, "division by zero".to_string()),
+        ArrowError::CastError(message)
+        | ArrowError::ParseError(message)
+        | ArrowError::ComputeError(message)
+        | ArrowError::ArithmeticOverflow(message)
+        | ArrowError::CsvError(message)
+        | ArrowError::JsonError(message)
+        | ArrowError::InvalidArgumentError(message) => (ErrorCode::InvalidInput, sentence(message)),
+        ArrowError::NotYetImplemented(message) => (ErrorCode::Unsupported, sentence(message)),
+        ArrowError::MemoryError(message) => (ErrorCode::ResourceExhausted, sentence(message)),
+        ArrowError::IoError(message, _) => (ErrorCode::Unavailable, sentence(message)),
+        other => (ErrorCode::Internal, sentence(&other.to_string())),
+    }
+}
+
+/// Looks for an error that is understood behind a boxed one and its sources.
+fn explain_foreign(error: &(dyn Error + 'static), depth: usize) -> (ErrorCode, String) {
+    if depth > 0 {
+        if let Some(ours) = error.downcast_ref::<CoordinatorError>() {
+            return (ours.code(), ours.to_string());
+        }
+        if let Some(catalog) = error.downcast_ref::<CatalogError>() {
+            return (catalog_code(catalog), catalog.to_string());
+        }
+        if let Some(engine) = error.downcast_ref::<EngineError>() {
+            return match engine {
+                EngineError::DataFusion(inner) => explain(inner, depth - 1),
+                other => (engine_code(other), other.to_string()),
+            };
+        }
+        if let Some(datafusion) = error.downcast_ref::<DataFusionError>() {
+            return explain(datafusion, depth - 1);
+        }
+        if let Some(datafusion) = error.downcast_ref::<Arc<DataFusionError>>() {
+            return explain(datafusion, depth - 1);
+        }
+        if let Some(arrow) = error.downcast_ref::<ArrowError>() {
+            return explain_arrow(arrow, depth - 1);
+        }
+        if let Some(source) = error.source() {
+            let (code, message) = explain_foreign(source, depth - 1);
+            // Only a source that is understood says more than the error around it.
+            if code != ErrorCode::Internal {
+                return (code, message);
+            }
+        }
+    }
+    (ErrorCode::Internal, one_line(&error.to_string()))
+}
+
+fn explain_schema_error(error: &SchemaError) -> String {
+    let SchemaError::FieldNotFound {
+        field,
+        valid_fields,
+    } = error
+    else {
+        return sentence(&error.to_string());
+    };
+    let column = field.quoted_flat_name();
+    let text = error.to_string();
+    let first_line = text.lines().next().unwrap_or_default();
+    if let Some((_, suggestion)) = first_line.split_once(". Did you mean '") {
+        let name = suggestion.trim_end_matches("'?");
+        return format!("column {column} does not exist; did you mean {name}?");
+    }
+    if valid_fields.is_empty() {
+        return format!("column {column} does not exist");
+    }
+    let mut names: Vec<String> = valid_fields
+        .iter()
+        .take(MAX_LISTED_COLUMNS)
+        .map(|valid| valid.quoted_flat_name())
+        .collect();
+    if valid_fields.len() > MAX_LISTED_COLUMNS {
+        names.push("…".to_string());
+    }
+    format!(
+        "column {column} does not exist; there are {}",
+        names.join(", ")
+    )
+}
+
+/// One line that begins in lower case, unless its first word is an acronym or a keyword.
+fn sentence(message: &str) -> String {
+    let folded = one_line(message);
+    let mut characters = folded.chars();
+    let (Some(first), Some(second)) = (characters.next(), characters.next()) else {
+        return folded;
+    };
+    if first.is_uppercase() && second.is_lowercase() {
+        let rest: String = folded.chars().skip(1).collect();
+        return format!("{}{rest}", first.to_lowercase());
+    }
+    folded
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::common::Column;
+
+    use super::*;
+
+    #[test]
+    fn messages_are_one_line_without_a_full_stop() {
+        assert_eq!(one_line("a\n  b.\n"), "a b");
+        assert_eq!(one_line("and so on..."), "and so on...");
+        assert_eq!(sentence("Cannot do it."), "cannot do it");
+        assert_eq!(sentence("SQL is hard"), "SQL is hard");
+    }
+
+    #[test]
+    fn an_unknown_column_is_named_with_the_nearest_one() {
+        let error = DataFusionError::SchemaError(
+            Box::new(SchemaError::FieldNotFound {
+                field: Box::new(Column::from_name("custmer_id")),
+                valid_fields: vec![Column::from_name("customer_id"), Column::from_name("total")],
+            }),
+            Box::new(None),
+        );
+        assert_eq!(
+            explain_datafusion(&error),
+            (
+                ErrorCode::InvalidInput,
+                "column custmer_id does not exist; did you mean customer_id?".to_string()
+            )
+        );
+    }
+
+    #[test]
+    fn wrapped_arithmetic_errors_are_the_users() {
+        let error = DataFusionError::Shared(Arc::new(DataFusionError::ArrowError(
+            Box::new(ArrowError::ExternalError(Box::new(
+                DataFusionError::ArrowError(Box::new(ArrowError::DivideByZero), None),
+            ))),
+            None,
+        )));
+        assert_eq!(
+            explain_datafusion(&error),
+            (ErrorCode::InvalidInput, "division by zero".to_string())
+        );
+    }
+}

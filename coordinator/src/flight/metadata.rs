@@ -1,0 +1,197 @@
+//! Catalogs, schemas and tables as Flight SQL result sets.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::metadata::{GetDbSchemasBuilder, GetTablesBuilder};
+use arrow_flight::sql::{
+    CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use ingot_catalog::{Catalog, CatalogError};
+
+use super::results::client_schema;
+use crate::error::{CoordinatorError, ErrorCode, Result};
+use crate::service::SqlService;
+
+/// The one type of table that there is.
+pub(super) const TABLE_TYPE: &str = "TABLE";
+
+/// How many tables are loaded at once for their columns.
+const CONCURRENT_LOADS: usize = 16;
+
+pub(super) fn flight_error(error: FlightError) -> CoordinatorError {
+    CoordinatorError::Internal(format!("building a metadata result: {error}"))
+}
+
+/// `GetCatalogs`.
+pub(super) fn catalogs(service: &Arc<dyn SqlService>) -> Result<RecordBatch> {
+    let mut builder = CommandGetCatalogs {}.into_builder();
+    for catalog in service.catalogs() {
+        builder.append(catalog.name());
+    }
+    builder.build().map_err(flight_error)
+}
+
+/// `GetTableTypes`.
+pub(super) fn table_types() -> Result<RecordBatch> {
+    let mut builder = CommandGetTableTypes {}.into_builder();
+    builder.append(TABLE_TYPE);
+    builder.build().map_err(flight_error)
+}
+
+/// `GetDbSchemas`.
+pub(super) async fn schemas(
+    service: &Arc<dyn SqlService>,
+    command: CommandGetDbSchemas,
+) -> Result<RecordBatch> {
+    let pattern = command.db_schema_filter_pattern.clone();
+    let wanted = matching_catalogs(service, command.catalog.as_deref());
+    let mut builder: GetDbSchemasBuilder = command.into_builder();
+    for catalog in wanted {
+        for schema in catalog.list_schemas().await? {
+            if matches_pattern(pattern.as_deref(), &schema) {
+                builder.append(catalog.name(), &schema);
+            }
+        }
+    }
+    builder.build().map_err(flight_error)
+}
+
+/// `GetTables`, with the columns of each table if asked for.
+pub(super) async fn tables(
+    service: &Arc<dyn SqlService>,
+    command: CommandGetTables,
+) -> Result<RecordBatch> {
+    let mut names = Vec::new();
+    let wants_tables =
+        command.table_types.is_empty() || command.table_types.iter().any(|name| name == TABLE_TYPE);
+    if wants_tables {
+        for catalog in matching_catalogs(service, command.catalog.as_deref()) {
+            for schema in catalog.list_schemas().await? {
+                if !matches_pattern(command.db_schema_filter_pattern.as_deref(), &schema) {
+                    continue;
+                }
+                let tables = match catalog.list_tables(&schema).await {
+                    Ok(tables) => tables,
+                    // Dropped since the schemas were listed.
+                    Err(CatalogError::SchemaNotFound { .. }) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                for table in tables {
+                    if matches_pattern(command.table_name_filter_pattern.as_deref(), &table) {
+                        names.push((catalog.name().to_string(), schema.clone(), table));
+                    }
+                }
+            }
+        }
+    }
+    let include_schema = command.include_schema;
+    let described: Vec<Option<_>> = stream::iter(names)
+        .map(|(catalog, schema, table)| async move {
+            let columns = if include_schema {
+                match service.table_schema(&catalog, &schema, &table).await {
+                    Ok(columns) => client_schema(&columns),
+                    // Dropped since the tables were listed.
+                    Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            } else {
+                Arc::new(Schema::empty())
+            };
+            Ok(Some((catalog, schema, table, columns)))
+        })
+        .buffered(CONCURRENT_LOADS)
+        .try_collect()
+        .await?;
+    let mut builder: GetTablesBuilder = command.into_builder();
+    for (catalog, schema, table, columns) in described.into_iter().flatten() {
+        builder
+            .append(catalog, schema, table, TABLE_TYPE, &columns)
+            .map_err(flight_error)?;
+    }
+    builder.build().map_err(flight_error)
+}
+
+fn matching_catalogs(service: &Arc<dyn SqlService>, name: Option<&str>) -> Vec<Arc<dyn Catalog>> {
+    service
+        .catalogs()
+        .into_iter()
+        .filter(|catalog| name.is_none_or(|wanted| wanted == catalog.name()))
+        .collect()
+}
+
+/// One element of a `LIKE` pattern.
+#[derive(PartialEq, Eq)]
+enum PatternToken {
+    AnySequence,
+    AnyCharacter,
+    Exactly(char),
+}
+
+/// SQL `LIKE` with `%`, `_` and the escape character `\`; no pattern matches everything.
+fn matches_pattern(pattern: Option<&str>, name: &str) -> bool {
+    let Some(pattern) = pattern else { return true };
+    let mut tokens = Vec::new();
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        tokens.push(match character {
+            '%' => PatternToken::AnySequence,
+            '_' => PatternToken::AnyCharacter,
+            '\\' => PatternToken::Exactly(characters.next().unwrap_or('\\')),
+            other => PatternToken::Exactly(other),
+        });
+    }
+    let name: Vec<char> = name.chars().collect();
+    // Greedy: after a mismatch only the latest `%` needs to take one character more.
+    let (mut token, mut position) = (0, 0);
+    let mut latest_sequence: Option<(usize, usize)> = None;
+    while position < name.len() {
+        match tokens.get(token) {
+            Some(PatternToken::AnySequence) => {
+                latest_sequence = Some((token, position));
+                token += 1;
+            }
+            Some(PatternToken::AnyCharacter) => {
+                token += 1;
+                position += 1;
+            }
+            Some(PatternToken::Exactly(expected)) if *expected == name[position] => {
+                token += 1;
+                position += 1;
+            }
+            _ => {
+                let Some((sequence, start)) = latest_sequence else {
+                    return false;
+                };
+                latest_sequence = Some((sequence, start + 1));
+                token = sequence + 1;
+                position = start + 1;
+            }
+        }
+    }
+    tokens[token..]
+        .iter()
+        .all(|rest| *rest == PatternToken::AnySequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches_pattern;
+
+    #[test]
+    fn patterns_are_those_of_like() {
+        assert!(matches_pattern(None, "gold"));
+        assert!(matches_pattern(Some("%"), ""));
+        assert!(matches_pattern(Some("g%d"), "gold"));
+        assert!(matches_pattern(Some("g_ld"), "gold"));
+        assert!(matches_pattern(Some("%l%"), "gold"));
+        assert!(!matches_pattern(Some("g_d"), "gold"));
+        assert!(!matches_pattern(Some(""), "gold"));
+        assert!(matches_pattern(Some(r"a\_b"), "a_b"));
+        assert!(!matches_pattern(Some(r"a\_b"), "axb"));
+        assert!(!matches_pattern(Some("gold_"), "gold"));
+    }
+}

@@ -1,0 +1,169 @@
+//! One statement while it is executed.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use datafusion::common::ParamValues;
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement as PlannerStatement;
+use futures::TryStreamExt;
+use ingot_engine::write::WriteOptions;
+use ingot_sql::ObjectName;
+use ingot_sql::sqlparser::ast;
+
+use crate::cluster::{ExecuteOptions, ExecutedQuery};
+use crate::core::{Core, ResolvedTable};
+use crate::error::{CoordinatorError, Result};
+use crate::queries::RunningQuery;
+use crate::service::SessionId;
+use crate::session_properties;
+use crate::sessions::Session;
+
+/// One statement with everything that it needs: the session as it was when the statement began,
+/// and one planner state, so that all its parts see the same catalog and clock.
+pub struct StatementContext {
+    pub core: Arc<Core>,
+    pub session_id: SessionId,
+    pub session: Arc<Session>,
+    pub query: Arc<RunningQuery>,
+    pub state: SessionState,
+    /// One row with a column for each parameter.
+    pub parameters: Option<RecordBatch>,
+}
+
+impl StatementContext {
+    /// The catalog and table that a name means here.
+    pub fn resolve_table(&self, name: &ObjectName) -> Result<ResolvedTable> {
+        self.core.resolve_table(&self.session, name)
+    }
+
+    /// Plans a query and puts the parameters in.
+    pub async fn plan_query(&self, query: &ast::Query) -> Result<LogicalPlan> {
+        self.plan(ast::Statement::Query(Box::new(query.clone())))
+            .await
+    }
+
+    /// Plans any statement that DataFusion knows and puts the parameters in.
+    pub async fn plan(&self, statement: ast::Statement) -> Result<LogicalPlan> {
+        let plan = plan_unbound(&self.state, statement).await?;
+        self.bind(plan)
+    }
+
+    fn bind(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        let expected = plan.get_parameter_names()?.len();
+        let given = self.parameters.as_ref().map_or(0, RecordBatch::num_columns);
+        if expected != given {
+            return Err(CoordinatorError::InvalidInput(format!(
+                "the statement has {expected} parameters and {given} values were given"
+            )));
+        }
+        let Some(parameters) = &self.parameters else {
+            return Ok(plan);
+        };
+        Ok(plan.with_param_values(parameter_values(parameters)?)?)
+    }
+
+    /// Begins a planned query where the session wants it to run.
+    pub async fn run(&self, plan: LogicalPlan) -> Result<ExecutedQuery> {
+        let executed = self
+            .core
+            .engine
+            .run(&self.state, plan, self.execute_options())
+            .await?;
+        self.query.set_placement(executed.placement.as_str());
+        Ok(executed)
+    }
+
+    /// Runs a planned query to its end and keeps its rows: for results known to be small.
+    pub async fn collect(&self, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
+        let executed = self.run(plan).await?;
+        Ok(executed.stream.try_collect().await?)
+    }
+
+    /// Runs a plan that writes files, whose names will begin with the statement's id.
+    pub async fn collect_written(&self, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
+        let mut state = self.state.clone();
+        state
+            .config_mut()
+            .set_extension(Arc::new(WriteOptions::new(self.query.id())));
+        let executed = self
+            .core
+            .engine
+            .run(&state, plan, self.execute_options())
+            .await?;
+        self.query.set_placement(executed.placement.as_str());
+        Ok(executed.stream.try_collect().await?)
+    }
+
+    /// How this statement's queries run.
+    pub fn execute_options(&self) -> ExecuteOptions {
+        ExecuteOptions {
+            placement: session_properties::placement(&self.session.properties),
+            query_id: self.query.id(),
+            cancel: self.query.cancel.clone(),
+            progress: self.query.progress.clone(),
+        }
+    }
+}
+
+/// Plans a statement; parameters stay open.
+pub async fn plan_unbound(state: &SessionState, statement: ast::Statement) -> Result<LogicalPlan> {
+    refuse_multiset_operations(&statement)?;
+    let statement = PlannerStatement::Statement(Box::new(statement));
+    Ok(state.statement_to_plan(statement).await?)
+}
+
+/// Refuses `EXCEPT ALL` and `INTERSECT ALL`: DataFusion 55 plans them as joins that do not count
+/// duplicates, and would return wrong rows.
+fn refuse_multiset_operations(statement: &ast::Statement) -> Result<()> {
+    struct Finder;
+    impl ast::Visitor for Finder {
+        type Break = ast::SetOperator;
+
+        fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Self::Break> {
+            find_multiset(&query.body)
+        }
+    }
+    match ast::Visit::visit(statement, &mut Finder) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(operator) => {
+            Err(CoordinatorError::Unsupported(format!("{operator} ALL")))
+        }
+    }
+}
+
+fn find_multiset(body: &ast::SetExpr) -> ControlFlow<ast::SetOperator> {
+    if let ast::SetExpr::SetOperation {
+        op,
+        set_quantifier,
+        left,
+        right,
+    } = body
+    {
+        if *op != ast::SetOperator::Union && *set_quantifier == ast::SetQuantifier::All {
+            return ControlFlow::Break(*op);
+        }
+        find_multiset(left)?;
+        find_multiset(right)?;
+    }
+    ControlFlow::Continue(())
+}
+
+fn parameter_values(parameters: &RecordBatch) -> Result<ParamValues> {
+    if parameters.num_rows() != 1 {
+        return Err(CoordinatorError::InvalidInput(format!(
+            "a query takes one row of parameters, {} were given",
+            parameters.num_rows()
+        )));
+    }
+    let mut values = Vec::with_capacity(parameters.num_columns());
+    for column in parameters.columns() {
+        let value = ScalarValue::try_from_array(column.as_ref() as &dyn Array, 0)?;
+        values.push(ScalarAndMetadata::from(value));
+    }
+    Ok(ParamValues::List(values))
+}

@@ -1,0 +1,202 @@
+//! `CREATE` and `DROP` of schemas and tables.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+
+use iceberg::TableIdent;
+use iceberg::spec::{Schema, Transform};
+use ingot_catalog::commit::{commit_staged, delete_table_files};
+use ingot_catalog::table::ident_name;
+use ingot_catalog::{Catalog, CatalogError};
+use ingot_engine::write::{PartitionColumn, SortColumn, partition_spec_of, sort_order_of};
+use ingot_sql::{
+    CreateSchema, CreateTable, DropSchema, DropTable, PartitionTransform, TableProperties,
+};
+
+use super::columns::schema_of_columns;
+use super::context::StatementContext;
+use super::write::{TableDefinition, stage};
+use crate::core::ResolvedTable;
+use crate::error::Result;
+use crate::service::StatementOutcome;
+
+/// Property under which Iceberg's writers keep a table's comment.
+const COMMENT: &str = "comment";
+
+pub(super) async fn create_schema(
+    context: &StatementContext,
+    create: &CreateSchema,
+) -> Result<StatementOutcome> {
+    let (catalog, schema) = context
+        .core
+        .resolve_schema(&context.session, &create.name)?;
+    let mut properties = HashMap::new();
+    if let Some(location) = &create.location {
+        properties.insert("location".to_owned(), location.clone());
+    }
+    match catalog.create_schema(&schema, properties).await {
+        Ok(()) => done("schema", &schema, "created"),
+        Err(CatalogError::SchemaExists { .. }) if create.if_not_exists => {
+            done("schema", &schema, "already exists")
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn drop_schema(
+    context: &StatementContext,
+    drop: &DropSchema,
+) -> Result<StatementOutcome> {
+    let (catalog, schema) = context.core.resolve_schema(&context.session, &drop.name)?;
+    if drop.cascade {
+        match drop_tables(catalog.as_ref(), &schema).await {
+            Err(CatalogError::SchemaNotFound { .. }) if drop.if_exists => {}
+            result => result?,
+        }
+    }
+    match catalog.drop_schema(&schema).await {
+        Ok(()) => done("schema", &schema, "dropped"),
+        Err(CatalogError::SchemaNotFound { .. }) if drop.if_exists => {
+            done("schema", &schema, "does not exist")
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn drop_tables(catalog: &dyn Catalog, schema: &str) -> Result<(), CatalogError> {
+    for name in catalog.list_tables(schema).await? {
+        let namespace = iceberg::NamespaceIdent::new(schema.to_owned());
+        catalog
+            .drop_table(&TableIdent::new(namespace, name))
+            .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn create_table(
+    context: &StatementContext,
+    create: &CreateTable,
+) -> Result<StatementOutcome> {
+    let target = context.resolve_table(&create.name)?;
+    let name = ident_name(&target.ident);
+    if create.if_not_exists && table_exists(&target).await? {
+        return done("table", &name, "already exists");
+    }
+    let schema = schema_of_columns(&create.columns)?;
+    let definition = define_table(schema, &create.properties, create.comment.as_deref())?;
+    let staged = stage(
+        target.catalog.as_ref(),
+        &target.ident,
+        definition,
+        create.or_replace,
+    )
+    .await?;
+    match commit_staged(target.catalog.as_ref(), staged, Vec::new()).await {
+        Ok(_) => done("table", &name, "created"),
+        Err(CatalogError::TableExists { .. }) if create.if_not_exists => {
+            done("table", &name, "already exists")
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn drop_table(
+    context: &StatementContext,
+    drop: &DropTable,
+) -> Result<StatementOutcome> {
+    let target = context.resolve_table(&drop.name)?;
+    let name = ident_name(&target.ident);
+    let dropped = match target.catalog.drop_table(&target.ident).await {
+        Ok(table) => table,
+        Err(CatalogError::TableNotFound { .. } | CatalogError::SchemaNotFound { .. })
+            if drop.if_exists =>
+        {
+            return done("table", &name, "does not exist");
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if drop.purge {
+        let deleted = delete_table_files(target.catalog.storage(), &dropped).await?;
+        return done("table", &name, format!("dropped, {deleted} files deleted"));
+    }
+    done(
+        "table",
+        &name,
+        "dropped, its files stay (PURGE deletes them)",
+    )
+}
+
+pub(super) async fn table_exists(target: &ResolvedTable) -> Result<bool> {
+    match target.catalog.load_table(&target.ident).await {
+        Ok(_) => Ok(true),
+        Err(CatalogError::TableNotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Turns the properties of `WITH (…)` into a definition over a schema.
+pub(super) fn define_table(
+    schema: Schema,
+    properties: &TableProperties,
+    comment: Option<&str>,
+) -> Result<TableDefinition> {
+    let partitioning: Vec<PartitionColumn> = properties
+        .partitioning
+        .iter()
+        .flatten()
+        .map(|field| PartitionColumn {
+            column: field.column.clone(),
+            transform: iceberg_transform(field.transform),
+        })
+        .collect();
+    let sorting: Vec<SortColumn> = properties
+        .sorted_by
+        .iter()
+        .flatten()
+        .map(|field| SortColumn {
+            column: field.column.clone(),
+            descending: field.descending,
+            nulls_first: field.nulls_first,
+        })
+        .collect();
+    let partition_spec = partition_spec_of(&partitioning, &schema)?;
+    let sort_order = sort_order_of(&sorting, &schema)?;
+    let mut table_properties: HashMap<String, String> = properties
+        .extra
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if let Some(version) = properties.format_version {
+        table_properties.insert("format-version".to_owned(), version.to_string());
+    }
+    if let Some(location) = &properties.location {
+        table_properties.insert("location".to_owned(), location.clone());
+    }
+    if let Some(comment) = comment {
+        table_properties.insert(COMMENT.to_owned(), comment.to_owned());
+    }
+    Ok(TableDefinition {
+        schema,
+        partition_spec: partition_spec.into_unbound(),
+        sort_order,
+        properties: table_properties,
+    })
+}
+
+fn iceberg_transform(transform: PartitionTransform) -> Transform {
+    match transform {
+        PartitionTransform::Identity => Transform::Identity,
+        PartitionTransform::Bucket(count) => Transform::Bucket(count),
+        PartitionTransform::Truncate(width) => Transform::Truncate(width),
+        PartitionTransform::Year => Transform::Year,
+        PartitionTransform::Month => Transform::Month,
+        PartitionTransform::Day => Transform::Day,
+        PartitionTransform::Hour => Transform::Hour,
+    }
+}
+
+fn done(kind: &str, name: &str, what: impl Display) -> Result<StatementOutcome> {
+    Ok(StatementOutcome::Done {
+        message: format!("{kind} {name} {what}"),
+    })
+}

@@ -1,0 +1,89 @@
+//! What a statement takes and returns, found without executing it.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use ingot_sql::Statement;
+use ingot_sql::sqlparser::ast;
+
+use super::context::plan_unbound;
+use super::{explain, show};
+use crate::error::Result;
+use crate::service::StatementDescription;
+use crate::sessions::Session;
+
+/// Describes one statement of a session.
+pub async fn describe(
+    state: &SessionState,
+    session: &Session,
+    statement: &Statement,
+) -> Result<StatementDescription> {
+    if let Some(schema) = show::schema_of(statement) {
+        return Ok(rows_of(schema, Schema::empty()));
+    }
+    match statement {
+        Statement::Query(query) => {
+            let plan = plan_unbound(state, ast::Statement::Query(query.clone())).await?;
+            let parameters = parameters_of(&plan)?;
+            // The physical plan knows the nullability that batches will have. One with open
+            // parameters cannot be made.
+            let schema = match parameters.fields().is_empty() {
+                true => state.create_physical_plan(&plan).await?.schema(),
+                false => Arc::new(plan.schema().as_arrow().clone()),
+            };
+            Ok(rows_of(schema, parameters))
+        }
+        Statement::Explain(_) => Ok(rows_of(explain::schema(), Schema::empty())),
+        Statement::Execute { name, .. } => match session.prepared.get(name) {
+            Some(prepared) => {
+                let mut description = Box::pin(describe(state, session, prepared)).await?;
+                description.parameter_schema = Arc::new(Schema::empty());
+                Ok(description)
+            }
+            None => Ok(no_rows(Schema::empty())),
+        },
+        Statement::Insert(insert) => {
+            let plan = plan_unbound(state, insert.to_ast()).await?;
+            Ok(no_rows(parameters_of(&plan)?))
+        }
+        Statement::CreateTableAs(create) => {
+            let plan = plan_unbound(state, ast::Statement::Query(create.query.clone())).await?;
+            Ok(no_rows(parameters_of(&plan)?))
+        }
+        _ => Ok(no_rows(Schema::empty())),
+    }
+}
+
+fn rows_of(schema: arrow::datatypes::SchemaRef, parameters: Schema) -> StatementDescription {
+    StatementDescription {
+        result_schema: schema,
+        parameter_schema: Arc::new(parameters),
+        returns_rows: true,
+    }
+}
+
+fn no_rows(parameters: Schema) -> StatementDescription {
+    StatementDescription {
+        result_schema: Arc::new(Schema::empty()),
+        parameter_schema: Arc::new(parameters),
+        returns_rows: false,
+    }
+}
+
+/// One field for each parameter, `$1` first.
+fn parameters_of(plan: &LogicalPlan) -> Result<Schema> {
+    let mut fields = Vec::new();
+    for (name, data_type) in plan.get_parameter_types()? {
+        let position = name
+            .trim_start_matches('$')
+            .parse::<usize>()
+            .unwrap_or(usize::MAX);
+        let data_type = data_type.unwrap_or(DataType::Null);
+        fields.push((position, Field::new(name, data_type, true)));
+    }
+    fields.sort_by_key(|(position, _)| *position);
+    let fields: Vec<Field> = fields.into_iter().map(|(_, field)| field).collect();
+    Ok(Schema::new(fields))
+}

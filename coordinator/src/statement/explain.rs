@@ -1,0 +1,52 @@
+//! `EXPLAIN [ANALYZE]`
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::LogicalPlan;
+use ingot_sql::{Explain, ExplainKind, Statement};
+
+use super::context::StatementContext;
+use super::rows::{text_rows, text_schema};
+use super::write;
+use crate::error::{CoordinatorError, Result};
+use crate::service::StatementOutcome;
+
+pub(super) fn schema() -> SchemaRef {
+    text_schema(&["Query Plan"])
+}
+
+pub(super) async fn execute(
+    context: &StatementContext,
+    explain: &Explain,
+) -> Result<StatementOutcome> {
+    let plan = plan_of(context, &explain.statement).await?;
+    let text = match explain.kind {
+        ExplainKind::Validate => "valid".to_owned(),
+        ExplainKind::Logical => context.state.optimize(&plan)?.display_indent().to_string(),
+        ExplainKind::Distributed => {
+            context
+                .core
+                .engine
+                .explain(
+                    &context.state,
+                    plan,
+                    context.execute_options(),
+                    explain.analyze,
+                )
+                .await?
+        }
+    };
+    let rows = text.lines().map(|line| vec![Some(line.to_owned())]);
+    text_rows(schema(), rows.collect::<Vec<_>>())
+}
+
+/// The query inside a statement: what of it can be explained.
+async fn plan_of(context: &StatementContext, statement: &Statement) -> Result<LogicalPlan> {
+    match statement {
+        Statement::Query(query) => context.plan_query(query).await,
+        Statement::CreateTableAs(create) => context.plan_query(&create.query).await,
+        Statement::Insert(insert) => write::plan_insert_query(context, insert).await,
+        _ => Err(CoordinatorError::Unsupported(
+            "EXPLAIN of anything but a query, CREATE TABLE AS or INSERT".to_owned(),
+        )),
+    }
+}

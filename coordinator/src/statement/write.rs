@@ -1,0 +1,327 @@
+//! Statements that write rows: `CREATE TABLE … AS`, `INSERT INTO`, `COPY INTO`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{DmlStatement, LogicalPlan, LogicalPlanBuilder, WriteOp};
+use iceberg::TableIdent;
+use iceberg::spec::{DataFile, Schema, SortOrder, UnboundPartitionSpec};
+use ingot_catalog::commit::{
+    StagedTable, append_files, commit_staged, stage_create, stage_create_or_replace,
+};
+use ingot_catalog::table::ident_name;
+use ingot_catalog::{Catalog, CatalogError, Table};
+use ingot_engine::EngineError;
+use ingot_engine::write;
+use ingot_engine::write::copy::{commit_copy, prepare_copy};
+use ingot_sql::{CopyInto, CreateTableAs, Insert};
+
+use super::context::StatementContext;
+use super::ddl;
+use crate::cluster::UsedPlacement;
+use crate::error::{CoordinatorError, Result};
+use crate::queries::WrittenSummary;
+use crate::service::StatementOutcome;
+
+/// What a new or replaced table is to be.
+pub(super) struct TableDefinition {
+    pub schema: Schema,
+    pub partition_spec: UnboundPartitionSpec,
+    pub sort_order: SortOrder,
+    /// Iceberg table properties, `location` and `format-version` among them.
+    pub properties: HashMap<String, String>,
+}
+
+/// `CREATE [OR REPLACE] TABLE … AS query`
+pub(super) async fn create_table_as(
+    context: &StatementContext,
+    create: &CreateTableAs,
+) -> Result<StatementOutcome> {
+    let target = context.resolve_table(&create.name)?;
+    if create.if_not_exists && ddl::table_exists(&target).await? {
+        return Ok(StatementOutcome::Done {
+            message: format!("table {} already exists", ident_name(&target.ident)),
+        });
+    }
+    let query = rename_columns(
+        context.plan_query(&create.query).await?,
+        &create.column_names,
+    )?;
+    let schema = write::table_schema_of(query.schema())?;
+    let definition = ddl::define_table(schema, &create.properties, create.comment.as_deref())?;
+    let staged = stage(
+        target.catalog.as_ref(),
+        &target.ident,
+        definition,
+        create.or_replace,
+    )
+    .await?;
+
+    let files = match create.with_data {
+        true => write_files(context, &target.catalog, staged.table(), query).await?,
+        false => Vec::new(),
+    };
+    let written = summarize(&files);
+    let table = staged.table().clone();
+    let committed = commit_staged(target.catalog.as_ref(), staged, files).await;
+    finish(context, &target.catalog, &table, committed, written).await?;
+    Ok(StatementOutcome::UpdateCount(written.rows as i64))
+}
+
+pub(super) async fn stage(
+    catalog: &dyn Catalog,
+    ident: &TableIdent,
+    definition: TableDefinition,
+    or_replace: bool,
+) -> Result<StagedTable> {
+    let TableDefinition {
+        schema,
+        partition_spec,
+        sort_order,
+        properties,
+    } = definition;
+    let staged = match or_replace {
+        true => {
+            stage_create_or_replace(
+                catalog,
+                ident,
+                schema,
+                partition_spec,
+                sort_order,
+                properties,
+            )
+            .await
+        }
+        false => {
+            stage_create(
+                catalog,
+                ident,
+                schema,
+                partition_spec,
+                sort_order,
+                properties,
+            )
+            .await
+        }
+    };
+    Ok(staged?)
+}
+
+/// Gives the columns of a query the names in `CREATE TABLE t (names) AS`.
+fn rename_columns(query: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
+    if names.is_empty() {
+        return Ok(query);
+    }
+    let columns = query.schema().columns();
+    if columns.len() != names.len() {
+        return Err(CoordinatorError::InvalidInput(format!(
+            "{} column names for a query of {} columns",
+            names.len(),
+            columns.len()
+        )));
+    }
+    let renamed = columns
+        .into_iter()
+        .zip(names)
+        .map(|(column, name)| datafusion::logical_expr::Expr::Column(column).alias(name));
+    Ok(LogicalPlanBuilder::from(query)
+        .project(renamed.collect::<Vec<_>>())?
+        .build()?)
+}
+
+/// `INSERT INTO table [(columns)] query`
+pub(super) async fn insert(
+    context: &StatementContext,
+    insert: &Insert,
+) -> Result<StatementOutcome> {
+    if insert.overwrite {
+        return Err(CoordinatorError::Unsupported("INSERT OVERWRITE".to_owned()));
+    }
+    let target = context.resolve_table(&insert.table)?;
+    let table = target.catalog.load_table(&target.ident).await?;
+    let query = plan_insert_query(context, insert).await?;
+    let rows = append(context, &target.catalog, &table, query, BTreeMap::new()).await?;
+    Ok(StatementOutcome::UpdateCount(rows))
+}
+
+/// `COPY INTO table FROM files`; returns the rows loaded. Files that were loaded before are left
+/// out, and so are, in permissive mode, records that cannot be read.
+pub(super) async fn copy_into(
+    context: &StatementContext,
+    copy: &CopyInto,
+) -> Result<StatementOutcome> {
+    let target = context.resolve_table(&copy.table)?;
+    let catalog = &target.catalog;
+    let table = catalog.load_table(&target.ident).await?;
+    let statement_id = context.query.id();
+    let plan = prepare_copy(&context.state, catalog, &table, copy, statement_id).await?;
+    let Some(query) = plan.query() else {
+        return Ok(StatementOutcome::UpdateCount(0));
+    };
+    let files = write_files(context, catalog, &table, query.clone()).await?;
+    let written = summarize(&files);
+    match commit_copy(catalog.as_ref(), &plan, files, BTreeMap::new()).await {
+        Ok(report) => {
+            tracing::info!(
+                table = %table.name(),
+                files_loaded = report.files_loaded,
+                files_skipped = report.files_skipped,
+                rows_loaded = report.rows_loaded,
+                "copied files"
+            );
+            if let Some(folder) = &report.rejects_folder {
+                tracing::warn!(
+                    table = %table.name(),
+                    rows_rejected = report.rows_rejected,
+                    folder,
+                    "records that could not be read were set aside"
+                );
+            }
+            finish(context, catalog, &table, Ok(report.table), written).await?;
+        }
+        Err(EngineError::Catalog(error)) => {
+            finish(context, catalog, &table, Err(error), written).await?;
+        }
+        Err(error) => {
+            delete_files(context, catalog, &table, &HashSet::new()).await;
+            return Err(error.into());
+        }
+    }
+    Ok(StatementOutcome::UpdateCount(written.rows as i64))
+}
+
+/// The query of an insert, lined up with its table by DataFusion's planner: column lists,
+/// defaults, casts.
+pub(super) async fn plan_insert_query(
+    context: &StatementContext,
+    insert: &Insert,
+) -> Result<LogicalPlan> {
+    match context.plan(insert.to_ast()).await? {
+        LogicalPlan::Dml(DmlStatement {
+            op: WriteOp::Insert(InsertOp::Append),
+            input,
+            ..
+        }) => Ok(Arc::unwrap_or_clone(input)),
+        _ => Err(CoordinatorError::Internal(
+            "an insert was not planned as one".to_owned(),
+        )),
+    }
+}
+
+/// Appends the rows of a query to a table and returns their number.
+pub(super) async fn append(
+    context: &StatementContext,
+    catalog: &Arc<dyn Catalog>,
+    table: &Table,
+    query: LogicalPlan,
+    summary: BTreeMap<String, String>,
+) -> Result<i64> {
+    let files = write_files(context, catalog, table, query).await?;
+    let written = summarize(&files);
+    let committed = append_files(catalog.as_ref(), table, files, summary).await;
+    finish(context, catalog, table, committed, written).await?;
+    Ok(written.rows as i64)
+}
+
+/// Runs `query` and writes its rows as new data files of `table`, which may be staged.
+///
+/// Nothing of it is visible until the caller commits. When it fails, its files are deleted.
+async fn write_files(
+    context: &StatementContext,
+    catalog: &Arc<dyn Catalog>,
+    table: &Table,
+    query: LogicalPlan,
+) -> Result<Vec<DataFile>> {
+    match run_write(context, catalog, table, query).await {
+        Ok(files) => {
+            // A task that was tried twice on the workers leaves files that no commit names.
+            if context.query.progress.placement() == Some(UsedPlacement::Distributed) {
+                let keep = files
+                    .iter()
+                    .map(|file| file.file_path().to_owned())
+                    .collect();
+                delete_files(context, catalog, table, &keep).await;
+            }
+            Ok(files)
+        }
+        Err(error) => {
+            delete_files(context, catalog, table, &HashSet::new()).await;
+            Err(error)
+        }
+    }
+}
+
+async fn run_write(
+    context: &StatementContext,
+    catalog: &Arc<dyn Catalog>,
+    table: &Table,
+    query: LogicalPlan,
+) -> Result<Vec<DataFile>> {
+    let provider = context
+        .core
+        .table_provider(catalog.clone(), table.clone())?;
+    let plan = LogicalPlanBuilder::insert_into(
+        query,
+        TableReference::bare(table.ident.name().to_owned()),
+        provider_as_source(Arc::new(provider)),
+        InsertOp::Append,
+    )?
+    .build()?;
+    let batches = context.collect_written(plan).await?;
+    Ok(write::decode_written_files(&batches, table)?)
+}
+
+/// Notes what a commit brought; the files of one that surely failed are deleted.
+async fn finish(
+    context: &StatementContext,
+    catalog: &Arc<dyn Catalog>,
+    table: &Table,
+    committed: Result<Table, CatalogError>,
+    written: WrittenSummary,
+) -> Result<()> {
+    match committed {
+        Ok(table) => {
+            context.query.set_written(WrittenSummary {
+                snapshot_id: table.metadata.current_snapshot_id(),
+                ..written
+            });
+            Ok(())
+        }
+        Err(error) => {
+            if !matches!(error, CatalogError::CommitStateUnknown { .. }) {
+                delete_files(context, catalog, table, &HashSet::new()).await;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Deletes this statement's files except those to keep. A failure is logged: the statement's own
+/// outcome matters more, and `remove_orphan_files` finds what is left.
+async fn delete_files(
+    context: &StatementContext,
+    catalog: &Arc<dyn Catalog>,
+    table: &Table,
+    keep: &HashSet<String>,
+) {
+    let statement_id = context.query.id();
+    match write::delete_statement_files(catalog.storage(), table, statement_id, keep).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(table = %table.name(), count, "deleted uncommitted data files"),
+        Err(error) => {
+            tracing::warn!(table = %table.name(), %error, "cannot delete uncommitted data files")
+        }
+    }
+}
+
+fn summarize(files: &[DataFile]) -> WrittenSummary {
+    WrittenSummary {
+        rows: files.iter().map(DataFile::record_count).sum(),
+        files: files.len() as u64,
+        bytes: files.iter().map(DataFile::file_size_in_bytes).sum(),
+        snapshot_id: None,
+    }
+}
