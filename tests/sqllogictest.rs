@@ -1,0 +1,28 @@
+//! Runs `tests/sqllogictest/*.slt`, the specification of the SQL, on a whole engine in this process.
+//!
+//! Every file has a lakehouse of its own in a temporary folder, and runs twice: with all queries in the
+//! coordinator, and with all queries distributed to two workers over real sockets.
+//!
+//! Column types in the files: `I` integers, `R` other numbers, `T` text, `B` booleans, `D` dates,
+//! `P` timestamps, `?` anything else. Types are checked. `NULL` is null, `(empty)` the empty text.
+//! `INGOT_SLT=joins` runs only the files whose names contain the text.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "sqllogictest/harness.rs"]
+mod harness;
+
+use harness::Placement;
+
+/// How many files run at the same time.
+const PARALLEL_FILES: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn in_the_coordinator() {
+    harness::run_all(Placement::Local, PARALLEL_FILES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn distributed() {
+    harness::run_all(Placement::Distributed, PARALLEL_FILES).await;
+}
