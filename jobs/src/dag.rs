@@ -6,6 +6,7 @@ use ingot_sql::ObjectName;
 use petgraph::algo::{tarjan_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use crate::checks::reading_query;
 use crate::definition::{JobDefinition, Pipeline};
 use crate::error::{JobsError, Result};
 use crate::folder::nearest;
@@ -28,7 +29,8 @@ pub struct DagNode {
     pub job: String,
     /// Its statements, variables replaced.
     pub statements: Vec<JobStatement>,
-    /// Tables that it reads before it writes them, as `catalog.schema.table`.
+    /// Tables that it reads before it writes them, as `catalog.schema.table`; and those
+    /// that its checks read and it does not write.
     pub reads: BTreeSet<String>,
     /// Tables that it writes.
     pub writes: BTreeSet<String>,
@@ -47,7 +49,7 @@ impl Dag {
 
     /// The order of a pipeline's jobs.
     ///
-    /// A job waits for those that write what it reads. Where several jobs write one
+    /// A job waits for those that write what it or one of its checks reads. Where several jobs write one
     /// table, they do so in the order of their files, and readers wait for all of them. A table that
     /// no job writes is a source.
     ///
@@ -131,6 +133,12 @@ fn node_of(
             writes.insert(full(table)?);
         }
     }
+    for table in check_reads(job, variables).map_err(|message| invalid(1, message))? {
+        let table = full(&table)?;
+        if !writes.contains(&table) {
+            reads.insert(table);
+        }
+    }
     Ok(DagNode {
         job: job.name.clone(),
         statements,
@@ -138,6 +146,28 @@ fn node_of(
         writes,
         waits_for: BTreeSet::new(),
     })
+}
+
+/// The tables that a job's checks query. A relationship needs its other table as much as
+/// a join does.
+fn check_reads(
+    job: &JobDefinition,
+    variables: &BTreeMap<String, String>,
+) -> std::result::Result<Vec<ObjectName>, String> {
+    let mut tables = Vec::new();
+    for check in &job.checks {
+        let in_check = |message: String| format!("check {}: {message}", check.name);
+        let mut check = check.clone();
+        check
+            .replace_variables(variables)
+            .map_err(|error| in_check(error.to_string()))?;
+        let statements =
+            job_statements(&reading_query(&check)).map_err(|error| in_check(error.to_string()))?;
+        for statement in statements {
+            tables.extend(statement.references.reads);
+        }
+    }
+    Ok(tables)
 }
 
 /// A name with all of its three parts.
@@ -245,6 +275,7 @@ fn describe_cycle(nodes: &[DagNode], members: &BTreeSet<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::definition::{CheckDefinition, CheckKind, CheckLimit, Severity};
     use crate::test_support::{job, pipeline};
 
     fn names(dag: &Dag) -> Vec<&str> {
@@ -282,6 +313,55 @@ mod tests {
             dag.nodes()[2].reads,
             ["iceberg.bronze.b".to_string(), "other.x.y".to_string()].into()
         );
+    }
+
+    #[test]
+    fn jobs_wait_for_the_tables_that_their_checks_read() {
+        let relationship = CheckKind::Relationship {
+            columns: vec!["id".to_string()],
+            references: "silver.parent".to_string(),
+            referenced_columns: vec!["id".to_string()],
+        };
+        let query = CheckKind::Query {
+            sql: "SELECT * FROM silver.child WHERE x NOT IN (SELECT x FROM {{ other }})"
+                .to_string(),
+        };
+        let expression = CheckKind::Expression {
+            condition: "id <= (SELECT max(id) FROM silver.limits) -- all".to_string(),
+        };
+        let mut child = job("a_child", "CREATE TABLE silver.child AS SELECT 1 AS id");
+        child.checks = [relationship, query, expression]
+            .into_iter()
+            .map(|kind| CheckDefinition {
+                name: kind.name().to_string(),
+                table: "silver.child".to_string(),
+                kind,
+                severity: Severity::Warn,
+                limit: CheckLimit::default(),
+            })
+            .collect();
+        let mut pipeline = pipeline(vec![
+            child,
+            job("b", "CREATE TABLE silver.parent AS SELECT 1 AS id"),
+            job("c", "CREATE TABLE silver.other AS SELECT 1 AS x"),
+            job("d", "CREATE TABLE silver.limits AS SELECT 1 AS id"),
+        ]);
+        pipeline
+            .variables
+            .insert("other".to_string(), "silver.other".to_string());
+        let dag = Dag::of(&pipeline).unwrap();
+        assert_eq!(dag.nodes()[0].waits_for, [1, 2, 3].into());
+
+        pipeline.jobs[1].sql =
+            "CREATE TABLE silver.parent AS SELECT * FROM silver.child".to_string();
+        let error = Dag::of(&pipeline).unwrap_err().to_string();
+        assert!(error.contains("a_child waits for b"), "{error}");
+
+        pipeline.jobs[0].checks[1].kind = CheckKind::Query {
+            sql: "SELECT FROM WHERE".to_string(),
+        };
+        let error = Dag::of(&pipeline).unwrap_err().to_string();
+        assert!(error.contains("check query: "), "{error}");
     }
 
     #[test]

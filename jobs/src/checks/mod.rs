@@ -26,6 +26,14 @@ pub(crate) trait CheckQueries: Send + Sync {
     async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, StatementError>;
 }
 
+/// One query that reads every table that a check reads, for the order of the jobs.
+pub(crate) fn reading_query(check: &CheckDefinition) -> String {
+    match sql::row_condition(&check.kind) {
+        Some(condition) => sql::scan(&check.table, &[condition]),
+        None => sql::failure_count(&check.table, &check.kind),
+    }
+}
+
 /// What a check found, before it is judged.
 struct Finding {
     failures: u64,
