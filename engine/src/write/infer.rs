@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema as ArrowSchema;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema as ArrowSchema};
 use datafusion::common::DFSchema;
 use iceberg::spec::{
     NestedFieldRef, NullOrder, PartitionSpec, PrimitiveType, Schema, SortDirection, SortField,
@@ -38,7 +38,8 @@ pub struct SortColumn {
 /// The schema of a table created from a query: the query's columns with fresh field ids.
 ///
 /// Timestamps of any unit become microseconds, unsigned integers the next larger type,
-/// string views `string`; columns keep whether they can be null.
+/// string views `string`. Every column can be null, as in Trino: that a query happens to
+/// return no nulls is no promise for the rows that come later.
 ///
 /// # Errors
 /// `UnsupportedType` naming the column when Iceberg has no such type (an untyped `NULL`, an
@@ -59,7 +60,36 @@ pub fn table_schema_of(query: &DFSchema) -> Result<Schema> {
             )));
         }
     }
-    iceberg_schema_of(arrow_schema)
+    let fields: Fields = arrow_schema.fields().iter().map(nullable).collect();
+    iceberg_schema_of(&ArrowSchema::new(fields))
+}
+
+/// A field that can be null, and everything in it but the keys of maps.
+fn nullable(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::List(element) => DataType::List(nullable(element)),
+        DataType::LargeList(element) => DataType::LargeList(nullable(element)),
+        DataType::FixedSizeList(element, size) => DataType::FixedSizeList(nullable(element), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(nullable).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(nullable_values(entries), *sorted),
+        other => other.clone(),
+    };
+    let field = Field::clone(field)
+        .with_data_type(data_type)
+        .with_nullable(true);
+    Arc::new(field)
+}
+
+fn nullable_values(entries: &FieldRef) -> FieldRef {
+    let DataType::Struct(fields) = entries.data_type() else {
+        return Arc::clone(entries);
+    };
+    let fields = fields.iter().enumerate().map(|(index, field)| match index {
+        0 => Arc::clone(field),
+        _ => nullable(field),
+    });
+    let data_type = DataType::Struct(fields.collect());
+    Arc::new(Field::clone(entries).with_data_type(data_type))
 }
 
 /// A transform in Trino's spelling: `day`, `bucket` with 16, `truncate` with a width.

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
-use iceberg::spec::{PartitionSpec, SortOrder, Transform};
+use iceberg::spec::{PartitionSpec, SortOrder, Transform, Type};
 
 use super::support::{Fixture, Random, memory_plan, options, wide_batch, wide_schema};
 use crate::write::{
@@ -196,6 +196,7 @@ fn schemas_of_queries_become_table_schemas() {
         Field::new("a", DataType::UInt32, false),
         Field::new("b", DataType::Timestamp(TimeUnit::Nanosecond, None), true),
         Field::new("c", DataType::Utf8View, true),
+        Field::new_list("d", Field::new("item", DataType::Int64, false), false),
     ]))
     .unwrap();
     let types: Vec<String> = table
@@ -206,8 +207,17 @@ fn schemas_of_queries_become_table_schemas() {
         .collect();
     assert_eq!(
         types,
-        ["a long true", "b timestamp false", "c string false"]
+        [
+            "a long false",
+            "b timestamp false",
+            "c string false",
+            "d list false"
+        ]
     );
+    let Type::List(list) = table.as_struct().fields()[3].field_type.as_ref() else {
+        panic!("a list became {}", table.as_struct().fields()[3].field_type);
+    };
+    assert!(!list.element_field.required);
     let null = table_schema_of(&schema(vec![Field::new("n", DataType::Null, true)]));
     let error = null.unwrap_err().to_string();
     assert!(error.starts_with("column n has type Null"), "{error}");
