@@ -15,7 +15,9 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, Case, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, cast};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, cast,
+};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 /// Functions whose arguments all take one type.
@@ -46,6 +48,9 @@ impl AnalyzerRule for FloatsStayFloats {
 }
 
 fn rewrite_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Union(union) = plan {
+        return rewrite_union(union);
+    }
     let schema = match &plan {
         LogicalPlan::TableScan(scan) => Arc::clone(&scan.projected_schema),
         _ => Arc::new(merge_schema(&plan.inputs())),
@@ -61,6 +66,44 @@ fn rewrite_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     } else {
         Ok(rewritten)
     }
+}
+
+/// The branches of a `UNION` are unified column by column.
+fn rewrite_union(union: Union) -> Result<Transformed<LogicalPlan>> {
+    let unified: Vec<Option<DataType>> = (0..union.schema.fields().len())
+        .map(|column| {
+            let types = union.inputs.iter().filter_map(|input| {
+                let fields = input.schema().fields();
+                fields.get(column).map(|field| field.data_type())
+            });
+            float_of_all(types)
+        })
+        .collect();
+    if unified.iter().all(Option::is_none) {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    let mut inputs = Vec::with_capacity(union.inputs.len());
+    for input in union.inputs {
+        let columns = input.schema().columns();
+        let expressions: Vec<Expr> = columns
+            .into_iter()
+            .zip(&unified)
+            .map(|(column, float)| {
+                let name = column.name.clone();
+                let relation = column.relation.clone();
+                match float {
+                    Some(float) => {
+                        cast(Expr::Column(column), float.clone()).alias_qualified(relation, name)
+                    }
+                    None => Expr::Column(column),
+                }
+            })
+            .collect();
+        let projection = LogicalPlanBuilder::from(input).project(expressions)?;
+        inputs.push(Arc::new(projection.build()?));
+    }
+    let union = Union::try_new_with_loose_types(inputs)?;
+    Ok(Transformed::yes(LogicalPlan::Union(union)))
 }
 
 fn rewrite_expression(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -172,12 +215,7 @@ fn unify(operands: &mut [Expr], schema: &DFSchema) -> bool {
         .iter()
         .map(|operand| operand.get_type(schema).ok())
         .collect();
-    let has = |wanted: &DataType| types.iter().flatten().any(|found| found == wanted);
-    let float = if has(&DataType::Float64) {
-        DataType::Float64
-    } else if has(&DataType::Float32) {
-        DataType::Float32
-    } else {
+    let Some(float) = float_of_all(types.iter().flatten()) else {
         return false;
     };
     let mut changed = false;
@@ -188,6 +226,19 @@ fn unify(operands: &mut [Expr], schema: &DFSchema) -> bool {
         }
     }
     changed
+}
+
+/// The widest float among types of which some are floats and some decimals.
+fn float_of_all<'a>(types: impl Iterator<Item = &'a DataType>) -> Option<DataType> {
+    let (mut float, mut has_decimals) = (None, false);
+    for data_type in types {
+        match data_type {
+            DataType::Float64 => float = Some(DataType::Float64),
+            DataType::Float32 if float.is_none() => float = Some(DataType::Float32),
+            other => has_decimals |= other.is_decimal(),
+        }
+    }
+    float.filter(|_| has_decimals)
 }
 
 fn two(operands: Vec<Expr>) -> Result<[Expr; 2]> {
@@ -282,6 +333,19 @@ mod tests {
             types[4]
         );
         assert_eq!(types[5], DataType::Float64);
+        let sql = format!(
+            "SELECT d, r, i FROM {VALUES} UNION ALL SELECT 0.5, 0.25, 7 UNION SELECT 1.0, i, i FROM {VALUES}"
+        );
+        let types = column_types(&sql).await;
+        assert_eq!(
+            types,
+            [DataType::Float64, DataType::Float32, DataType::Int64]
+        );
+    }
+
+    #[tokio::test]
+    async fn no_value_is_lost_on_the_way_to_a_float() {
+        let sql = format!("SELECT d * 0.5, r + 0.5 FROM {VALUES} UNION ALL SELECT 0.5, 0.25");
         let batches = context().sql(&sql).await.unwrap().collect().await.unwrap();
         assert!(
             batches[0]
