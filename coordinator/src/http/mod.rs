@@ -3,7 +3,6 @@
 mod metrics;
 mod page;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -79,11 +78,6 @@ pub fn router(source: Arc<dyn StatusSource>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(prometheus))
         .with_state(source)
-}
-
-/// The address on which a listener really listens, for messages.
-pub fn local_address(listener: &tokio::net::TcpListener) -> std::io::Result<SocketAddr> {
-    listener.local_addr()
 }
 
 async fn status(State(source): State<Arc<dyn StatusSource>>) -> Html<String> {

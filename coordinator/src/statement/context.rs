@@ -69,13 +69,7 @@ impl StatementContext {
 
     /// Begins a planned query where the session wants it to run.
     pub async fn run(&self, plan: LogicalPlan) -> Result<ExecutedQuery> {
-        let executed = self
-            .core
-            .engine
-            .run(&self.state, plan, self.execute_options())
-            .await?;
-        self.query.set_placement(executed.placement.as_str());
-        Ok(executed)
+        self.run_in(&self.state, plan).await
     }
 
     /// Runs a planned query to its end and keeps its rows: for results known to be small.
@@ -90,13 +84,15 @@ impl StatementContext {
         state
             .config_mut()
             .set_extension(Arc::new(WriteOptions::new(self.query.id())));
-        let executed = self
-            .core
-            .engine
-            .run(&state, plan, self.execute_options())
-            .await?;
-        self.query.set_placement(executed.placement.as_str());
+        let executed = self.run_in(&state, plan).await?;
         Ok(executed.stream.try_collect().await?)
+    }
+
+    async fn run_in(&self, state: &SessionState, plan: LogicalPlan) -> Result<ExecutedQuery> {
+        let options = self.execute_options();
+        let executed = self.core.engine.run(state, plan, options).await?;
+        self.query.set_placement(executed.placement.as_str());
+        Ok(executed)
     }
 
     /// How this statement's queries run.
