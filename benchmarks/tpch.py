@@ -1,26 +1,32 @@
-"""TPC-H as Iceberg tables: all 22 queries in one process and on two workers.
-
-Each result is compared with DuckDB's on the same Parquet files, and each time with plain
-DataFusion over those files, in the same run:
+#!/usr/bin/env python3
+"""TPC-H as Iceberg tables: all 22 queries in the coordinator and on the workers.
 
     pip install -r benchmarks/requirements.txt
     cargo build --release
-    python benchmarks/tpch.py --scale 1
+    python benchmarks/tpch.py                    # or --scale 0.01 for a try
+
+Each query runs --repeat times in DuckDB and in plain DataFusion over the generated Parquet
+files, and in Ingot over tables made of them, in the same run; the fastest counts. The ratio is
+Ingot's seconds to those of plain DataFusion.
+
+Fails when a result differs from DuckDB's; being slower does not fail.
 """
 
-import argparse
 import decimal
 import math
 import pathlib
+import shutil
 import subprocess
 import sys
-import tempfile
 
 import datafusion
 import duckdb
 import duckdb_extension_tpch
 
-from harness import Cluster, print_table, timed
+from harness import (
+    Cluster, argument_parser, at_least_one, cpus, mebibytes, parse_arguments, print_table, timed,
+    working_folder,
+)
 
 TABLES = ["region", "nation", "supplier", "customer", "part", "partsupp", "orders", "lineitem"]
 
@@ -36,24 +42,34 @@ def queries(scale: float) -> list[str]:
 
 
 def canonical(rows):
-    """Rows in a form in which equal results are equal: numbers as floats, sorted."""
-    def cell(value):
-        if isinstance(value, (int, float, decimal.Decimal)) and not isinstance(value, bool):
-            return float(value)
-        return str(value)
-    return sorted(([cell(value) for value in row] for row in rows), key=lambda row: [str(v)[:12] for v in row])
+    """Rows sorted alike in both systems: by what is neither rounded nor typed differently."""
+    def key(row):
+        return [format(cell, ".6g") if isinstance(cell, (float, decimal.Decimal)) else str(cell)
+                for cell in row]
+    return sorted(rows, key=key)
+
+
+def is_same(one, other) -> bool:
+    """Equal, or as near as the types allow.
+
+    DuckDB divides and averages decimals as floating-point numbers, Ingot as decimals: such
+    values may differ by one unit of the decimal's last digit. Floating-point numbers may differ
+    by 1e-9 of their size, as the order of addition is not fixed.
+    """
+    numbers = (int, float, decimal.Decimal)
+    if not (isinstance(one, numbers) and isinstance(other, numbers)):
+        return one == other
+    if not (isinstance(one, float) or isinstance(other, float)):
+        return one == other
+    unit = max((10.0 ** value.as_tuple().exponent
+                for value in (one, other) if isinstance(value, decimal.Decimal)), default=0.0)
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=unit)
 
 
 def is_equal(left, right) -> bool:
     left, right = canonical(left), canonical(right)
-    if len(left) != len(right):
-        return False
-    for one, other in zip(left, right):
-        for a, b in zip(one, other):
-            same = math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-2) if isinstance(a, float) and isinstance(b, float) else a == b
-            if not same:
-                return False
-    return True
+    return len(left) == len(right) and all(
+        len(one) == len(other) and all(map(is_same, one, other)) for one, other in zip(left, right))
 
 
 def best(action, repeat):
@@ -64,33 +80,37 @@ def best(action, repeat):
     return min(times), result
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each query; the fastest counts")
-    parser.add_argument("--data", type=pathlib.Path, help="folder to keep files and tables in")
-    parser.add_argument("--only", type=int, nargs="*", help="only these queries")
-    arguments = parser.parse_args()
+def generate(arguments, folder):
+    """The folder of the Parquet files, which it writes unless they are there."""
+    parquet = folder / f"parquet-{arguments.scale:g}"
+    if not parquet.exists():
+        unfinished = folder / f"parquet-{arguments.scale:g}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        program = pathlib.Path(sys.executable).parent / "tpchgen-cli"
+        subprocess.run([program, "parquet", "-s", str(arguments.scale), f"--output-dir={unfinished}"],
+                       check=True, stdout=sys.stderr)
+        unfinished.rename(parquet)
+    return parquet
 
-    folder = arguments.data or pathlib.Path(tempfile.mkdtemp(prefix="ingot-tpch-"))
-    parquet = folder / f"parquet-{arguments.scale}"
-    if not (parquet / "lineitem.parquet").exists():
-        parquet.mkdir(parents=True, exist_ok=True)
-        subprocess.run([str(pathlib.Path(sys.executable).parent / "tpchgen-cli"), "parquet", "-s", str(arguments.scale),
-                        f"--output-dir={parquet}"], check=True)
 
+def run(arguments, folder):
+    """Runs the queries; the rows of the table, numbers of wrong queries, and the peak of memory."""
+    parquet = generate(arguments, folder)
     duck = duckdb.connect()
-    plain = datafusion.SessionContext()
+    duck.execute(f"SET threads = {cpus()}")
+    plain = datafusion.SessionContext(datafusion.SessionConfig().with_target_partitions(cpus()))
     for table in TABLES:
         path = parquet / f"{table}.parquet"
         duck.execute(f"CREATE VIEW {table} AS FROM read_parquet('{path}')")
         plain.register_parquet(table, str(path))
 
-    with Cluster(folder / f"lake-{arguments.scale}", workers=2) as cluster, cluster.connect() as connection:
-        cursor = connection.cursor()
+    data = folder / f"lake-{arguments.scale:g}"
+    with Cluster(arguments.binary, data, arguments.workers) as cluster, \
+            cluster.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA IF NOT EXISTS tpch")
         for table in TABLES:
-            cursor.execute(f"CREATE TABLE IF NOT EXISTS tpch.{table} AS SELECT * FROM read_parquet('{parquet}/{table}.parquet')")
+            cursor.execute(f"CREATE TABLE IF NOT EXISTS tpch.{table} AS "
+                           f"SELECT * FROM read_parquet('{parquet}/{table}.parquet')")
         cursor.execute("USE iceberg.tpch")
 
         def ingot(placement, text):
@@ -98,6 +118,7 @@ def main():
             cursor.execute(text)
             return cursor.fetchall()
 
+        cluster.memory.restart()
         rows, wrong = [], []
         for number, text in enumerate(queries(arguments.scale), start=1):
             if arguments.only and number not in arguments.only:
@@ -111,14 +132,31 @@ def main():
                 wrong.append(number)
             rows.append([number, plain_seconds, duck_seconds, local_seconds, local_seconds / plain_seconds,
                          remote_seconds, remote_seconds / plain_seconds, "yes" if all(equal) else f"NO {equal}"])
+            cluster.check_processes()
             print(f"q{number}", end=" ", flush=True, file=sys.stderr)
         print(file=sys.stderr)
-        plain_sum, duck_sum, local_sum, remote_sum = (sum(row[i] for row in rows) for i in (1, 2, 3, 5))
-        rows.append(["sum", plain_sum, duck_sum, local_sum, local_sum / plain_sum, remote_sum, remote_sum / plain_sum,
-                     "yes" if not wrong else "NO"])
-        print_table(["query", "plain s", "duckdb s", "local s", "local ratio", "2 workers s", "2 workers ratio", "equal"], rows)
-        print(f"\npeak memory of all processes: {cluster.peak_bytes / 2**20:.0f} MiB")
-        sys.exit(1 if wrong else 0)
+        peak = cluster.memory.peak_bytes
+    plain_sum, duck_sum, local_sum, remote_sum = (sum(row[i] for row in rows) for i in (1, 2, 3, 5))
+    rows.append(["sum", plain_sum, duck_sum, local_sum, local_sum / plain_sum, remote_sum,
+                 remote_sum / plain_sum, "NO" if wrong else "yes"])
+    return rows, wrong, peak
+
+
+def main():
+    parser = argument_parser(__doc__)
+    parser.add_argument("--repeat", type=at_least_one, default=3,
+                        help="runs of each query; the fastest counts (default: %(default)s)")
+    parser.add_argument("--only", type=int, nargs="+", choices=range(1, 23), metavar="NUMBER",
+                        help="only these queries")
+    arguments = parse_arguments(parser)
+    with working_folder(arguments) as folder:
+        rows, wrong, peak = run(arguments, folder)
+        print_table(["query", "plain s", "duckdb s", "local s", "local ratio", "workers s",
+                     "workers ratio", "equal"], rows)
+        print(f"\npeak memory of all processes during the queries: {mebibytes(peak)}")
+        print(f"{arguments.workers} workers, {cpus()} cpus for each system, scale {arguments.scale:g}")
+        if wrong:
+            sys.exit(1)
 
 
 if __name__ == "__main__":
