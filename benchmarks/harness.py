@@ -166,7 +166,7 @@ class Cluster:
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("INGOT_")}
         self._environment["INGOT_LOG_LEVEL"] = "warn"
         # The files to load may be anywhere.
-        self._environment["INGOT_STORAGE_READABLE_FOLDERS"] = "/"
+        self._environment["INGOT_STORAGE_ALLOWED_FOLDERS"] = "/"
         self._environment.update(settings or {})
         self.memory = MemoryWatch(self.processes)
         self.started = time.perf_counter()

@@ -57,6 +57,7 @@ pub struct CatalogSection {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct StorageSection {
+    pub allowed_folders: Option<Vec<PathBuf>>,
     pub s3: S3Section,
 }
 
@@ -285,6 +286,7 @@ impl Config {
                 session_token: s3.session_token.clone(),
                 path_style: s3.path_style,
             },
+            allowed_folders: self.storage.allowed_folders.clone(),
         }
     }
 }
@@ -385,6 +387,12 @@ fn override_from_environment(
             value
                 .parse()
                 .map_err(|_| invalid(format!("\"{value}\" is neither true nor false")))?,
+        ),
+        SettingKind::List => Value::Array(
+            value
+                .split(',')
+                .map(|item| Value::String(item.trim().to_owned()))
+                .collect(),
         ),
         SettingKind::Tables => {
             return Err(invalid("can be given only in ingot.toml".to_owned()));

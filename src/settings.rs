@@ -12,6 +12,8 @@ pub enum SettingKind {
     Integer,
     /// `true` or `false`.
     Boolean,
+    /// An array of texts; in an environment variable they are separated by commas.
+    List,
     /// An array of tables; it cannot be given in one environment variable.
     Tables,
 }
@@ -50,7 +52,7 @@ const fn setting(
     }
 }
 
-use SettingKind::{Boolean, Integer, Tables, Text};
+use SettingKind::{Boolean, Integer, List, Tables, Text};
 
 /// All settings, in the order in which they are documented.
 pub const SETTINGS: &[Setting] = &[
@@ -71,6 +73,12 @@ pub const SETTINGS: &[Setting] = &[
         Text,
         "",
         "Where new tables are stored: `file:///path` or `s3://bucket/prefix`. Without it, `warehouse` in the data folder.",
+    ),
+    setting(
+        "storage.allowed_folders",
+        List,
+        "",
+        "Local folders whose files statements may name (`read_csv`, `COPY INTO`, its rejects). Without it, the data folder and the folder in which the server was started, unless that is `/`. `ingot sql --local` may use all.",
     ),
     setting(
         "storage.s3.endpoint",
@@ -166,7 +174,7 @@ pub const SETTINGS: &[Setting] = &[
         "query.adaptive",
         Boolean,
         "false",
-        "Plan distributed stages again while they run, from the sizes seen so far.",
+        "Plan distributed stages again while they run, from the sizes seen so far. No faster on the benchmarks; worth trying where sizes are hard to foresee.",
     ),
     setting(
         "query.time_zone",

@@ -63,6 +63,12 @@ pub enum CatalogError {
         source: object_store::Error,
     },
 
+    /// A statement names a local file that it may not use.
+    #[error(
+        "{path} is outside of the folders that statements may name: move it there, or add its folder to the setting storage.allowed_folders"
+    )]
+    NotAllowed { path: String },
+
     /// A metadata, manifest-list or manifest file is missing, corrupt or unsupported.
     #[error("iceberg metadata {path}: {}", describe_iceberg_error(.source))]
     Metadata {
@@ -144,7 +150,7 @@ fn describe_store_error(error: &object_store::Error) -> String {
     match error {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             format!(
-                "access denied ({text}): check the access key, the secret and the bucket's policy"
+                "access denied ({text}): check the settings storage.s3.access_key_id and storage.s3.secret_access_key, and the bucket's policy"
             )
         }
         _ => text,

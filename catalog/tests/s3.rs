@@ -111,7 +111,10 @@ fn config(server: &S3Server) -> S3Config {
 }
 
 async fn first_error(s3: S3Config, bucket: &str) -> String {
-    let storage = Storage::new(StorageConfig { s3 });
+    let storage = Storage::new(StorageConfig {
+        s3,
+        ..StorageConfig::default()
+    });
     let location = format!("s3://{bucket}/some/key");
     let error = storage.read(&location).await.unwrap_err().to_string();
     assert_eq!(error.lines().count(), 1, "{error}");

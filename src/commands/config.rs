@@ -24,7 +24,7 @@ pub fn commented_file() -> String {
 fn shown_default(setting: &Setting) -> String {
     match setting.kind {
         SettingKind::Text => format!("\"{}\"", setting.default),
-        SettingKind::Tables => "[]".to_owned(),
+        SettingKind::List | SettingKind::Tables => "[]".to_owned(),
         SettingKind::Integer | SettingKind::Boolean => setting.default.to_owned(),
     }
 }

@@ -51,7 +51,7 @@ pub async fn coordinator(config: &Config, arguments: &CoordinatorArgs) -> Result
         bind: config.coordinator.scheduler_bind,
         adaptive: config.query.adaptive,
     };
-    let options = lakehouse_options(&config, &arguments.data, "ingot coordinator");
+    let options = served_options(&config, &arguments.data, "ingot coordinator");
     let lakehouse = Lakehouse::open(options, Some(workers)).await?;
     let server = Server::start(
         &lakehouse,
@@ -117,7 +117,7 @@ pub async fn start_all_in_one(
         bind: scheduler_bind,
         adaptive: config.query.adaptive,
     };
-    let mut options = lakehouse_options(config, data, "ingot server");
+    let mut options = served_options(config, data, "ingot server");
     // One memory pool for the whole process: the coordinator's share and the workers'.
     options.runtime.memory_limit_bytes += config.worker.memory.0 as usize;
     let lakehouse = Lakehouse::open(options, Some(workers)).await?;
@@ -173,6 +173,18 @@ pub fn worker_options(
     options.slots = settings.slots;
     options.work_dir = settings.work_dir.clone();
     Ok(options)
+}
+
+/// What the configuration says about a lakehouse whose statements come from clients: they may
+/// not use all the files that this process can.
+fn served_options(config: &Config, data: &Path, holder: &str) -> LakehouseOptions {
+    let mut options = lakehouse_options(config, data, holder);
+    options.storage.allowed_folders.get_or_insert_with(|| {
+        let working_folder = std::env::current_dir().ok();
+        let below_root = working_folder.filter(|folder| folder.parent().is_some());
+        std::iter::once(data.to_owned()).chain(below_root).collect()
+    });
+    options
 }
 
 /// What the configuration says about the lakehouse.

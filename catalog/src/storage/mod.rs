@@ -5,11 +5,13 @@
 //! [`Storage::store_for`]. So there is one S3 configuration, one credential path
 //! and one connection pool per bucket.
 
+mod allowed;
 mod iceberg_io;
 mod location;
 mod s3;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -29,6 +31,9 @@ pub use s3::S3Config;
 pub struct StorageConfig {
     /// How to reach S3-compatible storage.
     pub s3: S3Config,
+    /// Local folders whose files statements may name; `None` is all of them. See
+    /// [`Storage::check_allowed`].
+    pub allowed_folders: Option<Vec<PathBuf>>,
 }
 
 /// A file as a listing shows it.

@@ -34,6 +34,7 @@ pub fn s3_storage(server: &S3Server) -> Arc<Storage> {
             session_token: None,
             path_style: true,
         },
+        ..StorageConfig::default()
     })
 }
 

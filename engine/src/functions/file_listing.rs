@@ -12,16 +12,25 @@ const MATCHING: MatchOptions = MatchOptions {
     require_literal_leading_dot: false,
 };
 
+const WILDCARDS: [char; 3] = ['*', '?', '['];
+
 /// The files that `paths` mean, sorted by location: files, folders (all files below whose
 /// names do not begin with `.` or `_`), and patterns with `*`, `?`, `[…]` and `**`. Empty
 /// files are left out.
 ///
 /// # Errors
-/// `InvalidInput` naming a path that means no file, or a pattern that is none.
+/// `InvalidInput` naming a path that means no file, or a pattern that is none;
+/// `NotAllowed` for local files that statements may not name.
 pub(crate) async fn list_files(storage: &Storage, paths: &[String]) -> Result<Vec<FileInfo>> {
     let mut files = Vec::new();
     for path in paths {
+        // Beforehand, so that nobody learns what exists elsewhere; afterwards, as what was
+        // found may be links.
+        storage.check_allowed(before_wildcard(path))?;
         let found = list_path(storage, path).await?;
+        for file in &found {
+            storage.check_allowed(&file.location)?;
+        }
         if found.is_empty() {
             let reason = format!("there is no file {path}");
             return Err(EngineError::InvalidInput(reason));
@@ -39,14 +48,25 @@ pub(crate) async fn list_files(storage: &Storage, paths: &[String]) -> Result<Ve
     })
 }
 
+fn before_wildcard(path: &str) -> &str {
+    match path.find(WILDCARDS) {
+        Some(wildcard) => folder_before(path, wildcard),
+        None => path,
+    }
+}
+
+fn folder_before(path: &str, wildcard: usize) -> &str {
+    let folder_end = path[..wildcard].rfind('/').map_or(0, |slash| slash + 1);
+    &path[..folder_end]
+}
+
 async fn list_path(storage: &Storage, path: &str) -> Result<Vec<FileInfo>> {
-    if let Some(wildcard) = path.find(['*', '?', '[']) {
+    if let Some(wildcard) = path.find(WILDCARDS) {
         // A file may have such a name.
         if let Ok(true) = storage.exists(path).await {
             return one_file(storage, path).await;
         }
-        let folder_end = path[..wildcard].rfind('/').map_or(0, |slash| slash + 1);
-        let folder = &path[..folder_end];
+        let folder = folder_before(path, wildcard);
         let pattern = Pattern::new(path).map_err(|error| {
             EngineError::InvalidInput(format!("path {path} is no pattern: {error}"))
         })?;

@@ -91,6 +91,9 @@ pub async fn prepare_copy(
     copy: &CopyInto,
     statement_id: Uuid,
 ) -> Result<CopyPlan> {
+    if let Some(rejects) = &copy.rejects {
+        catalog.storage().check_allowed(rejects)?;
+    }
     let listed = list_files(catalog.storage(), &copy.locations).await?;
     prepare_listed(session, catalog, table, copy, listed, statement_id).await
 }
