@@ -142,7 +142,7 @@ async fn errors_say_what_the_user_did_wrong() {
         assert_eq!(error.code(), ErrorCode::InvalidInput);
         let message = error.to_string();
         assert!(
-            message.contains("name-") && message.contains("Int64") && !message.contains("Task"),
+            message.contains("name-") && message.contains("bigint") && !message.contains("Task"),
             "{message}"
         );
         // Failed jobs leave nothing behind.

@@ -93,6 +93,11 @@ pub async fn stage_create(
         }
         None => fresh_location,
     };
+    // Storage that cannot be reached is told now and not after the statement's query.
+    catalog
+        .storage()
+        .exists(&format!("{}/metadata", location.trim_end_matches('/')))
+        .await?;
     let built = TableMetadataBuilder::new(
         schema,
         spec,

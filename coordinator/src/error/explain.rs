@@ -40,6 +40,7 @@ pub(super) fn catalog_code(error: &CatalogError) -> ErrorCode {
         CatalogError::SchemaNotEmpty { .. } | CatalogError::Locked { .. } => {
             ErrorCode::FailedPrecondition
         }
+        CatalogError::NotAllowed { .. } => ErrorCode::PermissionDenied,
         CatalogError::CommitConflict { .. } => ErrorCode::Conflict,
         CatalogError::InvalidInput(_) => ErrorCode::InvalidInput,
         CatalogError::Unsupported(_) => ErrorCode::Unsupported,
@@ -104,9 +105,13 @@ fn explain(error: &DataFusionError, depth: usize) -> (ErrorCode, String) {
         DataFusionError::SchemaError(inner, _) => {
             (ErrorCode::InvalidInput, explain_schema_error(inner))
         }
-        DataFusionError::Plan(message)
-        | DataFusionError::Configuration(message)
-        | DataFusionError::Execution(message) => (ErrorCode::InvalidInput, sentence(message)),
+        DataFusionError::Plan(message) => {
+            let explained = wrong_arguments(message).unwrap_or_else(|| sentence(message));
+            (ErrorCode::InvalidInput, explained)
+        }
+        DataFusionError::Configuration(message) | DataFusionError::Execution(message) => {
+            (ErrorCode::InvalidInput, sentence(message))
+        }
         DataFusionError::NotImplemented(message) => (ErrorCode::Unsupported, sentence(message)),
         DataFusionError::ResourcesExhausted(message) => {
             (ErrorCode::ResourceExhausted, sentence(message))
@@ -122,10 +127,13 @@ fn explain(error: &DataFusionError, depth: usize) -> (ErrorCode, String) {
             (code, sentence(&inner.to_string()))
         }
         DataFusionError::IoError(inner) => (ErrorCode::Unavailable, sentence(&inner.to_string())),
-        DataFusionError::Internal(message) => (
-            ErrorCode::Internal,
-            format!("internal error: {}", one_line(message)),
-        ),
+        DataFusionError::Internal(message) => match wrong_arguments(message) {
+            Some(explained) => (ErrorCode::InvalidInput, explained),
+            None => (
+                ErrorCode::Internal,
+                format!("internal error: {}", one_line(message)),
+            ),
+        },
         other => (ErrorCode::Internal, one_line(&other.strip_backtrace())),
     }
 }
@@ -183,6 +191,17 @@ fn explain_foreign(error: &(dyn Error + 'static), depth: usize) -> (ErrorCode, S
     (ErrorCode::Internal, one_line(&error.to_string()))
 }
 
+/// A call that no signature fits. DataFusion tells it with all its attempts, and blames
+/// itself.
+fn wrong_arguments(message: &str) -> Option<String> {
+    let (_, call) = message.split_once("given name and argument types '")?;
+    let (call, _) = call.split_once('\'')?;
+    let call = sql_types(call);
+    Some(format!(
+        "there is no function {call}: cast its arguments, or look at SHOW FUNCTIONS"
+    ))
+}
+
 fn explain_schema_error(error: &SchemaError) -> String {
     let SchemaError::FieldNotFound {
         field,
@@ -217,7 +236,7 @@ fn explain_schema_error(error: &SchemaError) -> String {
 
 /// One line that begins in lower case, unless its first word is an acronym or a keyword.
 fn sentence(message: &str) -> String {
-    let folded = one_line(message);
+    let folded = sql_types(&one_line(message));
     let mut characters = folded.chars();
     let (Some(first), Some(second)) = (characters.next(), characters.next()) else {
         return folded;
@@ -227,6 +246,38 @@ fn sentence(message: &str) -> String {
         return format!("{}{rest}", first.to_lowercase());
     }
     folded
+}
+
+/// Arrow's names of types as those of SQL.
+fn sql_types(message: &str) -> String {
+    let is_part = |character: char| character.is_alphanumeric() || character == '_';
+    let mut text = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(start) = rest.find(is_part) {
+        let (before, word_and_rest) = rest.split_at(start);
+        let end = word_and_rest.find(|c| !is_part(c));
+        let (word, after) = word_and_rest.split_at(end.unwrap_or(word_and_rest.len()));
+        text.push_str(before);
+        text.push_str(sql_type(word));
+        rest = after;
+    }
+    text.push_str(rest);
+    text
+}
+
+fn sql_type(word: &str) -> &str {
+    match word {
+        "Int8" | "Int16" | "Int32" | "UInt8" | "UInt16" => "integer",
+        "Int64" | "UInt32" | "UInt64" => "bigint",
+        "Float32" => "real",
+        "Float64" => "double",
+        "Utf8" | "LargeUtf8" | "Utf8View" => "varchar",
+        "Binary" | "LargeBinary" | "BinaryView" => "varbinary",
+        "Boolean" => "boolean",
+        "Date32" | "Date64" => "date",
+        "Decimal128" | "Decimal256" => "decimal",
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +292,27 @@ mod tests {
         assert_eq!(one_line("and so on..."), "and so on...");
         assert_eq!(sentence("Cannot do it."), "cannot do it");
         assert_eq!(sentence("SQL is hard"), "SQL is hard");
+    }
+
+    #[test]
+    fn types_are_those_of_sql() {
+        let message = "Cannot cast string 'a' to value of Int64 type";
+        let error = DataFusionError::Execution(message.to_string());
+        assert_eq!(
+            explain_datafusion(&error).1,
+            "cannot cast string 'a' to value of bigint type"
+        );
+        let message = "Function 'sum' failed. No function matches the given name and argument \
+            types 'sum(Utf8)'. You might need to add explicit type casts.";
+        let error = DataFusionError::Internal(message.to_string());
+        assert_eq!(
+            explain_datafusion(&error),
+            (
+                ErrorCode::InvalidInput,
+                "there is no function sum(varchar): cast its arguments, or look at SHOW FUNCTIONS"
+                    .to_string()
+            )
+        );
     }
 
     #[test]

@@ -140,13 +140,19 @@ impl FlightServer {
             TcpListener::bind(options.bind)
                 .await
                 .map_err(|source| CoordinatorError::Io {
-                    action: format!("listen for flight sql on {}", options.bind),
+                    action: format!(
+                        "listen for flight sql on {} (setting coordinator.flight_bind)",
+                        options.bind
+                    ),
                     source,
                 })?;
         let local_address = listener
             .local_addr()
             .map_err(|source| CoordinatorError::Io {
-                action: format!("listen for flight sql on {}", options.bind),
+                action: format!(
+                    "listen for flight sql on {} (setting coordinator.flight_bind)",
+                    options.bind
+                ),
                 source,
             })?;
 

@@ -22,6 +22,7 @@ use super::metrics::{FileMetrics, NanCounter};
 use super::properties::WriteProperties;
 use super::written::{HexBytes, WrittenFile};
 use crate::error::{EngineError, Result};
+use ingot_catalog::CatalogError;
 
 /// Bytes that an upload holds back before it begins, and the size of its parts: the least
 /// that S3 accepts, because every open partition holds so much.
@@ -204,6 +205,19 @@ pub(super) async fn delete_quietly(place: &FilePlace) {
 }
 
 fn write_error(format: &FileFormat, place: &FilePlace, error: ParquetError) -> EngineError {
+    let error = match error {
+        ParquetError::External(source) => match source.downcast::<object_store::Error>() {
+            Ok(source) => {
+                return EngineError::Catalog(CatalogError::Storage {
+                    action: "write",
+                    path: place.location.clone(),
+                    source: *source,
+                });
+            }
+            Err(source) => ParquetError::External(source),
+        },
+        other => other,
+    };
     EngineError::DataFusion(Box::new(
         datafusion::error::DataFusionError::from(error).context(format!(
             "cannot write {} of table {}",
@@ -232,10 +246,12 @@ impl AsyncFileWriter for Upload {
     fn complete(&mut self) -> BoxFuture<'_, parquet::errors::Result<()>> {
         Box::pin(async move {
             self.is_completing = true;
-            self.writer
-                .shutdown()
-                .await
-                .map_err(|error| ParquetError::External(Box::new(error)))
+            self.writer.shutdown().await.map_err(|error| {
+                match error.downcast::<object_store::Error>() {
+                    Ok(error) => ParquetError::External(Box::new(error)),
+                    Err(error) => ParquetError::External(Box::new(error)),
+                }
+            })
         })
     }
 }

@@ -201,9 +201,9 @@ async fn a_taken_port_and_a_missing_certificate_are_named() {
     let address = fixture.server.local_address();
     let error = Fixture::try_start(address, None).await.err().unwrap();
     assert!(
-        error
-            .to_string()
-            .starts_with(&format!("cannot listen for flight sql on {address}: ")),
+        error.to_string().starts_with(&format!(
+            "cannot listen for flight sql on {address} (setting coordinator.flight_bind): "
+        )),
         "{error}"
     );
     let files = TlsFiles {
