@@ -1,0 +1,12 @@
+//! The binary as its users start it: coordinator, workers and shell in processes of their own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "processes/harness.rs"]
+mod harness;
+
+#[path = "processes/object_storage.rs"]
+mod object_storage;
+
+#[path = "processes/starting.rs"]
+mod starting;
