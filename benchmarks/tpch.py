@@ -93,24 +93,32 @@ def generate(arguments, folder):
     return parquet
 
 
+def register_files(cursor, plain, duck, table):
+    """Gives plain DataFusion and DuckDB the very files that Ingot reads."""
+    cursor.execute(f'SELECT file_path FROM tpch."{table}$files"')
+    files = {pathlib.Path(path.removeprefix("file://")) for (path,) in cursor.fetchall()}
+    (data,) = {file.parent for file in files}
+    if set(data.glob("*.parquet")) != files:
+        raise SystemExit(f"{data} has files that are not of the table: use another --folder")
+    plain.register_parquet(table, str(data))
+    duck.execute(f"CREATE VIEW {table} AS FROM read_parquet('{data}/*.parquet')")
+
+
 def run(arguments, folder):
     """Runs the queries; the rows of the table, numbers of wrong queries, and the peak of memory."""
     parquet = generate(arguments, folder)
     duck = duckdb.connect()
     duck.execute(f"SET threads = {cpus()}")
     plain = datafusion.SessionContext(datafusion.SessionConfig().with_target_partitions(cpus()))
-    for table in TABLES:
-        path = parquet / f"{table}.parquet"
-        duck.execute(f"CREATE VIEW {table} AS FROM read_parquet('{path}')")
-        plain.register_parquet(table, str(path))
-
     data = folder / f"lake-{arguments.scale:g}"
-    with Cluster(arguments.binary, data, arguments.workers) as cluster, \
+    settings = {"INGOT_QUERY_ADAPTIVE": arguments.adaptive} if arguments.adaptive else None
+    with Cluster(arguments.binary, data, arguments.workers, settings) as cluster, \
             cluster.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA IF NOT EXISTS tpch")
         for table in TABLES:
             cursor.execute(f"CREATE TABLE IF NOT EXISTS tpch.{table} AS "
                            f"SELECT * FROM read_parquet('{parquet}/{table}.parquet')")
+            register_files(cursor, plain, duck, table)
         cursor.execute("USE iceberg.tpch")
 
         def ingot(placement, text):
@@ -146,6 +154,8 @@ def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--repeat", type=at_least_one, default=3,
                         help="runs of each query; the fastest counts (default: %(default)s)")
+    parser.add_argument("--adaptive", choices=["true", "false"],
+                        help="the setting query.adaptive (default: Ingot's own)")
     parser.add_argument("--only", type=int, nargs="+", choices=range(1, 23), metavar="NUMBER",
                         help="only these queries")
     arguments = parse_arguments(parser)
