@@ -334,7 +334,7 @@ mod tests {
         );
         assert_eq!(types[5], DataType::Float64);
         let sql = format!(
-            "SELECT d, r, i FROM {VALUES} UNION ALL SELECT 0.5, 0.25, 7 UNION SELECT 1.0, i, i FROM {VALUES}"
+            "SELECT d, r, i FROM {VALUES} UNION ALL SELECT 0.5, 0.25, 7 UNION SELECT 1.0, 2, 3"
         );
         let types = column_types(&sql).await;
         assert_eq!(

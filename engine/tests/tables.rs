@@ -250,9 +250,9 @@ async fn information_schema_lists_tables_and_columns() {
     +-------------+-------------------+-------------+
     | column_name | data_type         | is_nullable |
     +-------------+-------------------+-------------+
-    | id          | Int64             | NO          |
+    | id          | Int64             | YES         |
     | name        | Utf8              | YES         |
-    | price       | Decimal128(10, 2) | NO          |
+    | price       | Decimal128(10, 2) | YES         |
     +-------------+-------------------+-------------+
     ");
 }
