@@ -11,8 +11,10 @@ use crate::config::{LogFormat, LogSection};
 /// # Errors
 /// When the filter does not parse.
 pub fn start(settings: &LogSection) -> Result<(), String> {
-    // The engine's libraries tell of every task at `info`; that is ours to say.
-    let quiet = "ballista_core=warn,ballista_scheduler=warn,ballista_executor=warn,datafusion=warn,sqlx=warn";
+    // The engine's libraries tell of every task at `info`; that is ours to say. That a shuffle
+    // spills to disk is what its memory limit is for.
+    let quiet = "ballista_core=warn,ballista_core::execution_plans::sort_shuffle=error,\
+                 ballista_scheduler=warn,ballista_executor=warn,datafusion=warn,sqlx=warn";
     let directives = match settings.level.contains('=') {
         true => settings.level.clone(),
         false => format!("{},{quiet}", settings.level),
