@@ -171,7 +171,7 @@ pub(super) fn validate_files(table: &Table, files: &[DataFile]) -> Result<()> {
 }
 
 /// Whether files written for `table` still mean the same in its newest state.
-fn validate_rebase(table: &Table, newest: &TableMetadata) -> Result<()> {
+pub(super) fn validate_rebase(table: &Table, newest: &TableMetadata) -> Result<()> {
     let conflict = |reason: String| {
         Err(CatalogError::CommitConflict {
             table: table.name(),

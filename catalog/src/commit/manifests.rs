@@ -68,8 +68,10 @@ pub(super) struct ManifestContext {
 }
 
 impl ManifestContext {
-    fn writer(
+    /// A writer of a new manifest and the manifest's path.
+    pub(super) fn writer(
         &self,
+        content: ManifestContentType,
         schema: &SchemaRef,
         spec: &PartitionSpecRef,
     ) -> Result<(String, ManifestWriter)> {
@@ -84,18 +86,22 @@ impl ManifestContext {
             Arc::clone(schema),
             spec.as_ref().clone(),
         );
+        let is_data = content == ManifestContentType::Data;
         let writer = match self.format_version {
             FormatVersion::V1 => builder.build_v1(),
-            FormatVersion::V2 => builder.build_v2_data(),
-            FormatVersion::V3 => builder.build_v3_data(),
+            FormatVersion::V2 if is_data => builder.build_v2_data(),
+            FormatVersion::V2 => builder.build_v2_deletes(),
+            FormatVersion::V3 if is_data => builder.build_v3_data(),
+            FormatVersion::V3 => builder.build_v3_deletes(),
         };
         Ok((path, writer))
     }
 
-    /// Writes the manifests of new data files, all of them under `spec`. Adds each path
-    /// to `written` before writing it, so that the caller can clean up after an error.
+    /// Writes the manifests of new files of one kind, all of them under `spec`. Adds each
+    /// path to `written` before writing it, so that the caller can clean up after an error.
     pub(super) async fn write_added(
         &self,
+        content: ManifestContentType,
         files: &[DataFile],
         spec: &PartitionSpecRef,
         written: &mut Vec<String>,
@@ -105,7 +111,7 @@ impl ManifestContext {
         let files_per_manifest = usize::try_from(files_per_manifest).unwrap_or(usize::MAX);
         let mut manifests = Vec::new();
         for chunk in files.chunks(files_per_manifest.max(1)) {
-            let (path, mut writer) = self.writer(&self.schema, spec)?;
+            let (path, mut writer) = self.writer(content, &self.schema, spec)?;
             for file in chunk {
                 writer
                     .add_file(file.clone(), INHERITED)
@@ -200,7 +206,8 @@ impl ManifestContext {
             .buffered(CONCURRENT_READS)
             .try_collect()
             .await?;
-        let (path, mut writer) = self.writer(base.current_schema(), spec)?;
+        let (path, mut writer) =
+            self.writer(ManifestContentType::Data, base.current_schema(), spec)?;
         for (manifest, source_file) in loaded.iter().zip(&bin) {
             for entry in manifest.entries() {
                 // Deletions concern readers of the snapshot that made them, which keeps

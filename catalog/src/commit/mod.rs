@@ -16,15 +16,21 @@ mod append;
 mod manifests;
 mod produce;
 mod purge;
+mod removal;
 mod replace;
 mod retry;
+mod row_delta;
 mod staged;
 mod summary;
 mod turns;
+mod validation;
 
 pub use append::{AppendChanges, append_files, append_files_with};
 pub use purge::{PurgeReport, delete_table_files};
+pub use removal::{Partitions, Removal};
+pub use row_delta::{RowDelta, commit_row_delta};
 pub use staged::{
     CONTENT_PROPERTY_PREFIX, StagedTable, commit_staged, stage_create, stage_create_or_replace,
     stage_replace,
 };
+pub use validation::{Isolation, Validation};

@@ -5,20 +5,21 @@ use std::sync::Arc;
 
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, ManifestList, ManifestListWriter,
-    Operation, PartitionSpecRef, SchemaRef, Snapshot, SnapshotReference, SnapshotRetention,
-    TableMetadata,
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestList,
+    ManifestListWriter, Operation, PartitionSpecRef, SchemaRef, Snapshot, SnapshotReference,
+    SnapshotRetention, TableMetadata,
 };
 use iceberg::{TableRequirement, TableUpdate};
 use tracing::warn;
 use uuid::Uuid;
 
 use super::manifests::{ManifestContext, ManifestOptions};
-use super::summary::{ParentFiles, summary};
+use super::removal::{ReadManifests, Removal, remove_entries};
+use super::summary::{ChangedFile, ParentFiles, summary};
 use crate::error::{CatalogError, Result};
 use crate::storage::Storage;
 
-/// A snapshot that adds data files, produced again for each attempt to commit it.
+/// A snapshot that adds and removes files, produced again for each attempt to commit it.
 ///
 /// Manifests of the new files are written once: they name the snapshot, not its place
 /// in the table's history. The manifest list is written for every attempt.
@@ -33,7 +34,12 @@ pub(super) struct SnapshotProducer {
     schema: SchemaRef,
     spec: PartitionSpecRef,
     summary: BTreeMap<String, String>,
-    /// Manifests of `files`, and the format version that they were written for.
+    /// New delete files by partition spec.
+    delete_files: Vec<(PartitionSpecRef, Vec<DataFile>)>,
+    removal: Removal,
+    /// Manifests that were read to remove files from them.
+    manifests: ReadManifests,
+    /// Manifests of new files, and the format version that they were written for.
     added: Option<(FormatVersion, Vec<ManifestFile>)>,
     /// Every file written so far.
     written: Vec<String>,
@@ -73,9 +79,24 @@ impl SnapshotProducer {
             schema,
             spec,
             summary,
+            delete_files: Vec::new(),
+            removal: Removal::Nothing,
+            manifests: ReadManifests::default(),
             added: None,
             written: Vec::new(),
         }
+    }
+
+    /// The same snapshot, which also adds delete files, by the partition spec that they were
+    /// written with, and removes files of its parent.
+    pub(super) fn with_row_changes(
+        mut self,
+        delete_files: Vec<(PartitionSpecRef, Vec<DataFile>)>,
+        removal: Removal,
+    ) -> Self {
+        self.delete_files = delete_files;
+        self.removal = removal;
+        self
     }
 
     /// Writes what the snapshot needs on top of `base`.
@@ -96,12 +117,7 @@ impl SnapshotProducer {
         let written_before = self.written.len();
         let added = match self.added.take() {
             Some((written_for, manifests)) if written_for == format_version => manifests,
-            _ if self.files.is_empty() => Vec::new(),
-            _ => {
-                context
-                    .write_added(&self.files, &self.spec, &mut self.written)
-                    .await?
-            }
+            _ => self.write_added(&context).await?,
         };
         let mut files: HashSet<_> = added
             .iter()
@@ -110,11 +126,24 @@ impl SnapshotProducer {
         self.added = Some((format_version, added.clone()));
 
         let mut manifests = added;
-        if self.parent_files == ParentFiles::Keep
-            && let Some(parent) = base.current_snapshot()
-        {
-            let existing = self.existing_manifests(base, parent).await?;
-            let merged = context.merge(existing, base, &mut self.written);
+        let mut removed_files = Vec::new();
+        if self.parent_files == ParentFiles::Keep {
+            let existing = match base.current_snapshot() {
+                Some(parent) => self.existing_manifests(base, parent).await?,
+                None => Vec::new(),
+            };
+            let remaining = remove_entries(
+                &context,
+                base,
+                existing,
+                &self.removal,
+                &mut self.manifests,
+                &mut self.written,
+            )
+            .await?;
+            removed_files = remaining.removed_files;
+            manifests.extend(remaining.rewritten);
+            let merged = context.merge(remaining.kept, base, &mut self.written);
             manifests.extend(merged.await?);
         }
         let list_path = format!(
@@ -127,7 +156,7 @@ impl SnapshotProducer {
         let next_row_id = self.write_list(base, &list_path, manifests).await?;
         files.extend(self.written[written_before..].iter().cloned());
 
-        let snapshot = self.snapshot(base, list_path, next_row_id);
+        let snapshot = self.snapshot(base, list_path, next_row_id, &removed_files);
         let requirement = TableRequirement::RefSnapshotIdMatch {
             r#ref: MAIN_BRANCH.to_string(),
             snapshot_id: base.current_snapshot_id(),
@@ -147,6 +176,22 @@ impl SnapshotProducer {
             requirement,
             files,
         })
+    }
+
+    /// Writes the manifests of the new data and delete files.
+    async fn write_added(&mut self, context: &ManifestContext) -> Result<Vec<ManifestFile>> {
+        let mut manifests = Vec::new();
+        let data = ManifestContentType::Data;
+        if !self.files.is_empty() {
+            let added = context.write_added(data, &self.files, &self.spec, &mut self.written);
+            manifests.extend(added.await?);
+        }
+        let deletes = ManifestContentType::Deletes;
+        for (spec, files) in &self.delete_files {
+            let added = context.write_added(deletes, files, spec, &mut self.written);
+            manifests.extend(added.await?);
+        }
+        Ok(manifests)
     }
 
     /// The manifests of the parent snapshot, without those that have nothing left in them.
@@ -201,6 +246,7 @@ impl SnapshotProducer {
         base: &TableMetadata,
         manifest_list: String,
         next_row_id: Option<u64>,
+        removed_files: &[ChangedFile],
     ) -> Snapshot {
         // Later than the snapshot before, whatever this machine's clock says: time travel
         // relies on the order.
@@ -217,9 +263,8 @@ impl SnapshotProducer {
             .with_manifest_list(manifest_list)
             .with_summary(summary(
                 self.operation.clone(),
-                &self.files,
-                &self.schema,
-                &self.spec,
+                &self.added_files(),
+                removed_files,
                 base,
                 self.parent_files,
                 &self.summary,
@@ -234,6 +279,20 @@ impl SnapshotProducer {
             }
             None => builder.build(),
         }
+    }
+
+    fn added_files(&self) -> Vec<ChangedFile> {
+        let changed = |file: &DataFile, spec: &PartitionSpecRef| ChangedFile {
+            file: file.clone(),
+            schema: Arc::clone(&self.schema),
+            spec: Arc::clone(spec),
+        };
+        let data = self.files.iter().map(|file| changed(file, &self.spec));
+        let deletes = self
+            .delete_files
+            .iter()
+            .flat_map(|(spec, files)| files.iter().map(move |file| changed(file, spec)));
+        data.chain(deletes).collect()
     }
 
     /// Deletes the files of attempts before the one that was committed.

@@ -36,20 +36,30 @@ pub(super) enum ParentFiles {
     Remove,
 }
 
-/// The summary of a snapshot that adds `files`, as the specification's "Optional
-/// Snapshot Summary Fields" lists them, with the caller's own entries.
+/// A file that a snapshot adds or removes, with what it was written with.
+#[derive(Debug, Clone)]
+pub(super) struct ChangedFile {
+    pub file: DataFile,
+    pub schema: SchemaRef,
+    pub spec: PartitionSpecRef,
+}
+
+/// The summary of a snapshot that adds and removes these files, as the specification's
+/// "Optional Snapshot Summary Fields" lists them, with the caller's own entries.
 pub(super) fn summary(
     operation: Operation,
-    files: &[DataFile],
-    schema: &SchemaRef,
-    spec: &PartitionSpecRef,
+    added: &[ChangedFile],
+    removed: &[ChangedFile],
     base: &TableMetadata,
     parent_files: ParentFiles,
     extra: &BTreeMap<String, String>,
 ) -> Summary {
     let mut collector = SnapshotSummaryCollector::default();
-    for file in files {
+    for ChangedFile { file, schema, spec } in added {
         collector.add_file(file, schema.clone(), spec.clone());
+    }
+    for ChangedFile { file, schema, spec } in removed {
+        collector.remove_file(file, schema.clone(), spec.clone());
     }
     let mut properties: HashMap<String, String> = extra
         .iter()
@@ -63,6 +73,7 @@ pub(super) fn summary(
             properties.get(key).and_then(|value| value.parse().ok())
         };
         let added: u64 = number(&properties, added_key).unwrap_or(0);
+        let removed: u64 = number(&properties, removed_key).unwrap_or(0);
         // A parent written by a library that keeps no totals makes ours unknown.
         let before: Option<u64> = match parent {
             None => Some(0),
@@ -71,7 +82,8 @@ pub(super) fn summary(
         match parent_files {
             ParentFiles::Keep => {
                 if let Some(before) = before {
-                    properties.insert(total_key.to_string(), (before + added).to_string());
+                    let total = (before + added).saturating_sub(removed);
+                    properties.insert(total_key.to_string(), total.to_string());
                 }
             }
             ParentFiles::Remove => {

@@ -40,10 +40,11 @@ struct PositionDeletes {
 
 /// A partition: spec and values, such that a value equals itself after its column's type
 /// was promoted.
-type PartitionKey = (i32, Vec<Option<PartitionKeyValue>>);
+pub(crate) type PartitionKey = (i32, Vec<Option<PartitionKeyValue>>);
 
+/// See [`PartitionKey`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum PartitionKeyValue {
+pub(crate) enum PartitionKeyValue {
     Boolean(bool),
     Integer(i128),
     /// Bits of a double; all NaNs are one.
@@ -102,7 +103,7 @@ impl DeleteIndex {
                 if resolved.spec.is_unpartitioned() {
                     self.global_equality.push(reference);
                 } else {
-                    let key = partition_key(resolved, file.partition());
+                    let key = partition_key(resolved.spec.spec_id(), file.partition());
                     let deletes = self.equality_by_partition.entry(key);
                     deletes.or_default().push(reference);
                 }
@@ -127,17 +128,13 @@ impl DeleteIndex {
             DataContentType::PositionDeletes => {
                 let reference = reference(DeleteKind::Positions)?;
                 let (lowest_path, highest_path) = path_bounds(file);
-                let only_path = file.referenced_data_file().or_else(|| {
-                    let is_one_path = lowest_path == highest_path;
-                    lowest_path.clone().filter(|_| is_one_path)
-                });
-                match only_path {
+                match only_data_file(file) {
                     Some(path) => {
                         let deletes = self.positions_by_path.entry(path);
                         deletes.or_default().push(reference);
                     }
                     None => {
-                        let key = partition_key(resolved, file.partition());
+                        let key = partition_key(resolved.spec.spec_id(), file.partition());
                         let deletes = self.positions_by_partition.entry(key);
                         deletes.or_default().push(PositionDeletes {
                             file: reference,
@@ -163,7 +160,7 @@ impl DeleteIndex {
             return Vec::new();
         }
         let path = file.file_path();
-        let key = partition_key(resolved, file.partition());
+        let key = partition_key(resolved.spec.spec_id(), file.partition());
         let is_not_older =
             |delete: &&DeleteFileRef| delete.data_sequence_number >= data_sequence_number;
         let is_newer = |delete: &&DeleteFileRef| delete.data_sequence_number > data_sequence_number;
@@ -200,6 +197,16 @@ impl PositionDeletes {
     }
 }
 
+/// The one data file that a position delete file or deletion vector deletes from; `None` if
+/// it may be several.
+pub(crate) fn only_data_file(file: &DataFile) -> Option<String> {
+    file.referenced_data_file().or_else(|| {
+        let (lowest_path, highest_path) = path_bounds(file);
+        let is_one_path = lowest_path == highest_path;
+        lowest_path.filter(|_| is_one_path)
+    })
+}
+
 /// Bounds of the data file paths that a position delete file names.
 fn path_bounds(file: &DataFile) -> (Option<String>, Option<String>) {
     let bound = |bounds: &HashMap<i32, iceberg::spec::Datum>| {
@@ -212,14 +219,15 @@ fn path_bounds(file: &DataFile) -> (Option<String>, Option<String>) {
     (bound(file.lower_bounds()), bound(file.upper_bounds()))
 }
 
-fn partition_key(resolved: &ResolvedSpec, partition: &Struct) -> PartitionKey {
+/// The key of a partition of a spec.
+pub(crate) fn partition_key(spec_id: i32, partition: &Struct) -> PartitionKey {
     let values = partition.fields().iter().map(|value| {
         value.as_ref().map(|value| match value {
             Literal::Primitive(literal) => partition_key_value(literal),
             _ => PartitionKeyValue::Other,
         })
     });
-    (resolved.spec.spec_id(), values.collect())
+    (spec_id, values.collect())
 }
 
 fn partition_key_value(literal: &PrimitiveLiteral) -> PartitionKeyValue {

@@ -5,6 +5,7 @@
 //! total order). Whatever is unknown, missing or in doubt keeps the file.
 
 mod cache;
+mod concurrent;
 mod datum_bytes;
 mod deletes;
 mod evidence;
@@ -16,6 +17,9 @@ mod prune;
 mod task;
 mod transforms;
 mod values;
+
+pub(crate) use concurrent::{ConcurrentDeletes, RowFilter};
+pub(crate) use deletes::{PartitionKey, only_data_file, partition_key};
 
 pub use cache::ManifestCache;
 pub use plan::plan_scan;

@@ -1,0 +1,180 @@
+//! Changing rows: removing data files, adding data files and adding position deletes, in one
+//! snapshot.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use iceberg::TableRequirement;
+use iceberg::spec::{DataContentType, DataFile, FormatVersion, Operation, PartitionSpecRef};
+
+use super::append::{one_table, validate_files, validate_rebase};
+use super::produce::SnapshotProducer;
+use super::removal::Removal;
+use super::retry::Backoff;
+use super::summary::ParentFiles;
+use super::turns::take_turn;
+use super::validation::{Validation, Validator};
+use crate::catalog::{Catalog, TableCommit};
+use crate::error::{CatalogError, Result};
+use crate::table::Table;
+
+/// What a statement changes in a table.
+#[derive(Debug, Clone, Default)]
+pub struct RowDelta {
+    /// New data files, written with the table's current schema and default partition spec.
+    pub data_files: Vec<DataFile>,
+    /// New position delete files, each with the id of its partition spec.
+    pub delete_files: Vec<(i32, DataFile)>,
+    /// The paths of the data files that `delete_files` delete from.
+    pub deleted_from: HashSet<String>,
+    /// The files that leave the table.
+    pub removal: Removal,
+    /// What concurrent commits must not have done; `None` lets this one come after any other.
+    pub validation: Option<Validation>,
+    /// Added to the snapshot's summary.
+    pub summary: BTreeMap<String, String>,
+}
+
+impl RowDelta {
+    /// The snapshot's operation (Iceberg specification, "Snapshots").
+    fn operation(&self) -> Operation {
+        let removes = !self.removal.is_nothing() || !self.delete_files.is_empty();
+        match (removes, self.data_files.is_empty()) {
+            (true, true) => Operation::Delete,
+            (true, false) => Operation::Overwrite,
+            (false, _) => Operation::Append,
+        }
+    }
+
+    /// Data files of the start snapshot that this change relies on.
+    fn touched_files(&self) -> HashSet<String> {
+        let mut touched = self.deleted_from.clone();
+        if let Removal::Files(paths) = &self.removal {
+            touched.extend(paths.iter().cloned());
+        }
+        touched
+    }
+}
+
+/// Commits a change of rows that was made on the current state of `table`, as it is passed
+/// here. When another writer was first, the change is validated against what was committed
+/// since, and tried again on top of it. A change of nothing is not committed; `table` comes
+/// back.
+///
+/// # Errors
+/// `CommitConflict` when a concurrent commit broke the validation, and in the cases of
+/// [`append_files`](super::append_files); `Unsupported` for delete files in a table of format
+/// version 1 or 3; `CommitStateUnknown`, see the module.
+pub async fn commit_row_delta(
+    catalog: &dyn Catalog,
+    table: &Table,
+    delta: RowDelta,
+) -> Result<Table> {
+    if delta.removal.is_nothing() && delta.data_files.is_empty() && delta.delete_files.is_empty() {
+        return Ok(table.clone());
+    }
+    validate_files(table, &delta.data_files)?;
+    let delete_files = delete_files_by_spec(table, &delta)?;
+    let touched = delta.touched_files();
+    let mut validator = Validator::new(table, touched, delta.validation.clone());
+    let mut producer = SnapshotProducer::new(
+        catalog.storage(),
+        delta.operation(),
+        ParentFiles::Keep,
+        delta.data_files,
+        (
+            Arc::clone(table.metadata.current_schema()),
+            Arc::clone(table.metadata.default_partition_spec()),
+        ),
+        delta.summary,
+    )
+    .with_row_changes(delete_files, delta.removal);
+    let mut backoff = Backoff::new(table.metadata.properties())?;
+    let _turn = take_turn(catalog.storage(), table.metadata.uuid()).await;
+    loop {
+        let attempt = async {
+            let newest = catalog.load_table(&table.ident).await?;
+            validate_rebase(table, &newest.metadata)?;
+            validator.validate(catalog.storage(), &newest).await?;
+            producer.produce(&newest.metadata).await
+        };
+        let produced = match attempt.await {
+            Ok(produced) => produced,
+            Err(error) => {
+                producer.discard().await;
+                return Err(error);
+            }
+        };
+        let commit = TableCommit {
+            ident: table.ident.clone(),
+            requirements: vec![
+                TableRequirement::UuidMatch {
+                    uuid: table.metadata.uuid(),
+                },
+                produced.requirement.clone(),
+            ],
+            created_from: None,
+            updates: produced.updates.clone(),
+        };
+        match catalog.commit(vec![commit]).await {
+            Ok(tables) => {
+                producer.keep_only(&produced).await;
+                return one_table(tables, table);
+            }
+            Err(error) if error.is_conflict() => {
+                if backoff.wait().await {
+                    producer.discard_attempt().await;
+                } else {
+                    producer.discard().await;
+                    return Err(error);
+                }
+            }
+            Err(error @ CatalogError::CommitStateUnknown { .. }) => return Err(error),
+            Err(error) => {
+                producer.discard().await;
+                return Err(error);
+            }
+        }
+    }
+}
+
+/// The delete files of a change by their partition spec, as manifests hold them.
+fn delete_files_by_spec(
+    table: &Table,
+    delta: &RowDelta,
+) -> Result<Vec<(PartitionSpecRef, Vec<DataFile>)>> {
+    let format_version = table.metadata.format_version();
+    if !delta.delete_files.is_empty() && format_version != FormatVersion::V2 {
+        return Err(CatalogError::Unsupported(format!(
+            "adding position delete files to table {} of format version {}",
+            table.name(),
+            format_version as u8
+        )));
+    }
+    let mut by_spec: HashMap<i32, Vec<DataFile>> = HashMap::new();
+    for (spec_id, file) in &delta.delete_files {
+        if file.content_type() != DataContentType::PositionDeletes {
+            return Err(CatalogError::InvalidInput(format!(
+                "file {} is no position delete file: it cannot be added to table {} as one",
+                file.file_path(),
+                table.name()
+            )));
+        }
+        by_spec.entry(*spec_id).or_default().push(file.clone());
+    }
+    let mut spec_ids: Vec<i32> = by_spec.keys().copied().collect();
+    spec_ids.sort_unstable();
+    let mut groups = Vec::with_capacity(spec_ids.len());
+    for spec_id in spec_ids {
+        let spec = table.metadata.partition_spec_by_id(spec_id);
+        let spec = spec.ok_or_else(|| {
+            CatalogError::InvalidInput(format!(
+                "table {} has no partition spec {spec_id}",
+                table.name()
+            ))
+        })?;
+        let files = by_spec.remove(&spec_id).unwrap_or_default();
+        groups.push((Arc::clone(spec), files));
+    }
+    Ok(groups)
+}
