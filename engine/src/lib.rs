@@ -11,6 +11,7 @@ pub mod float_coercion;
 pub mod functions;
 pub mod metadata_table;
 pub mod results;
+pub mod row_change;
 pub mod runtime;
 pub mod scan;
 pub mod schema;

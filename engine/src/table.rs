@@ -104,6 +104,7 @@ impl TableProvider for IcebergTable {
             projection,
             filters,
             limit,
+            row_ids: None,
         };
         let services = &self.services;
         let plan = plan_table_scan(&services.scans, &services.manifests, state, request).await?;

@@ -7,6 +7,7 @@ use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
@@ -24,6 +25,7 @@ use prost::Message;
 
 use super::{cannot_decode, node_to_bytes};
 use crate::error::EngineError;
+use crate::scan::row_ids;
 use crate::scan::{FileDetails, IcebergFileSource, ScanDescription, ScanServices};
 
 /// Encodes the scan `config` of `source`, as an extension node without inputs.
@@ -33,10 +35,19 @@ pub(crate) fn encode(
     context: &ExecutionPlanEncodeCtx<'_>,
 ) -> DataFusionResult<PhysicalPlanNode> {
     let description = source.description();
-    let parquet_scan = source
-        .parquet()
-        .try_to_proto(config, context)?
-        .ok_or_else(|| cannot_encode("a parquet scan does not encode itself"))?;
+    let parquet_scan = match description.has_row_ids {
+        true => {
+            let schema = row_ids::encodable_schema(Arc::clone(config.file_schema()));
+            let parquet = with_schema(source.parquet(), schema)?;
+            let config = FileScanConfigBuilder::from(config.clone())
+                .with_source(Arc::new(parquet.clone()))
+                .build();
+            parquet.try_to_proto(&config, context)?
+        }
+        false => source.parquet().try_to_proto(config, context)?,
+    };
+    let parquet_scan =
+        parquet_scan.ok_or_else(|| cannot_encode("a parquet scan does not encode itself"))?;
 
     let mut delete_lists_json = Vec::new();
     let mut delete_list_indices: HashMap<String, u32> = HashMap::new();
@@ -75,6 +86,7 @@ pub(crate) fn encode(
         delete_lists_json,
         limit: config.limit.map(|limit| limit as u64),
         preserve_order: config.preserve_order,
+        has_row_ids: description.has_row_ids,
     };
     Ok(PhysicalPlanNode {
         physical_plan_type: Some(PhysicalPlanType::Extension(PhysicalExtensionNode {
@@ -107,12 +119,20 @@ pub(super) fn decode(
         .ok_or_else(not_parquet)?;
 
     let schema: IcebergSchema = serde_json::from_str(&node.schema_json).map_err(cannot_decode)?;
-    let description = ScanDescription::new(
+    let mut description = ScanDescription::new(
         node.table_name,
         Arc::new(schema),
         node.name_mapping_json,
         Arc::clone(services),
     )?;
+    description.has_row_ids = node.has_row_ids;
+    let parquet = match node.has_row_ids {
+        true => {
+            let schema = row_ids::scan_schema(Arc::clone(config.file_schema()));
+            with_schema(parquet, schema)?
+        }
+        false => parquet.clone(),
+    };
     let delete_lists = node
         .delete_lists_json
         .iter()
@@ -152,7 +172,7 @@ pub(super) fn decode(
         .map(usize::try_from)
         .transpose()
         .map_err(cannot_decode)?;
-    let source = IcebergFileSource::wrap(parquet.clone(), Arc::new(description));
+    let source = IcebergFileSource::wrap(parquet, Arc::new(description));
     let config = FileScanConfigBuilder::from(config.clone())
         .with_source(Arc::new(source))
         .with_file_groups(file_groups)
@@ -160,6 +180,25 @@ pub(super) fn decode(
         .with_preserve_order(node.preserve_order)
         .build();
     Ok(DataSourceExec::from_data_source(config))
+}
+
+/// The same source with the columns of another table schema, which must be the same columns
+/// in the same order.
+fn with_schema(source: &ParquetSource, schema: TableSchema) -> DataFusionResult<ParquetSource> {
+    let options = source.table_parquet_options().clone();
+    let mut rebuilt = ParquetSource::new(schema).with_table_parquet_options(options);
+    if let Some(predicate) = source.filter() {
+        rebuilt = rebuilt.with_predicate(predicate);
+    }
+    let Some(projection) = source.projection() else {
+        return Ok(rebuilt);
+    };
+    let projected = rebuilt.try_pushdown_projection(projection)?;
+    projected
+        .as_ref()
+        .and_then(|source| source.downcast_ref::<ParquetSource>())
+        .cloned()
+        .ok_or_else(|| cannot_encode("a parquet scan does not take its projection"))
 }
 
 fn cannot_encode(reason: impl std::fmt::Display) -> datafusion::error::DataFusionError {

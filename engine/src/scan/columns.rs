@@ -93,13 +93,15 @@ impl ColumnMapping {
         let row_groups = footer
             .row_groups()
             .iter()
-            .map(|row_group| {
+            .enumerate()
+            .map(|(index, row_group)| {
                 let mut builder = RowGroupMetaData::builder(Arc::clone(&renamed))
                     .set_num_rows(row_group.num_rows())
                     .set_total_byte_size(row_group.total_byte_size())
                     .set_sorting_columns(row_group.sorting_columns().cloned())
                     .set_column_metadata(row_group.columns().to_vec());
-                if let Some(ordinal) = row_group.ordinal() {
+                // Row positions are counted by it, and not every writer fills it in.
+                if let Ok(ordinal) = i16::try_from(index) {
                     builder = builder.set_ordinal(ordinal);
                 }
                 if let Some(offset) = row_group.file_offset() {

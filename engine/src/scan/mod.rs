@@ -12,6 +12,8 @@ pub mod filters;
 mod partitioning;
 mod planner;
 mod reader;
+mod rewrite;
+pub mod row_ids;
 mod services;
 mod source;
 mod statistics;
@@ -19,5 +21,7 @@ mod statistics;
 mod tests;
 
 pub use planner::{ScanRequest, plan_table_scan};
+pub use rewrite::FilesTable;
+pub use row_ids::ScannedFiles;
 pub use services::ScanServices;
 pub use source::{FileDetails, IcebergFileSource, ScanDescription};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::catalog::Session;
+use datafusion::common::{ColumnStatistics, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder};
 use datafusion::datasource::source::DataSourceExec;
@@ -12,6 +13,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
+use iceberg::spec::SchemaRef as IcebergSchemaRef;
 use ingot_catalog::scan::{FileFormat, FileTask, ManifestCache, plan_scan};
 use ingot_catalog::storage::Scheme;
 use ingot_catalog::{Location, Table, TableVersion};
@@ -19,6 +21,7 @@ use object_store::ObjectMeta;
 
 use super::filters::predicate_of;
 use super::partitioning::partitions_of;
+use super::row_ids::{ScannedFiles, with_row_ids};
 use super::services::ScanServices;
 use super::source::{FileDetails, IcebergFileSource, ScanDescription};
 use super::statistics::{file_statistics, scan_statistics};
@@ -42,6 +45,9 @@ pub struct ScanRequest<'a> {
     pub filters: &'a [Expr],
     /// How many rows are enough, if no filter follows.
     pub limit: Option<usize>,
+    /// Read the columns of [`row_ids`](super::row_ids) too, after the table's, and note the
+    /// files here.
+    pub row_ids: Option<&'a ScannedFiles>,
 }
 
 /// Plans the scan of one table version: a `DataSourceExec` over `IcebergFileSource`, a
@@ -58,8 +64,12 @@ pub async fn plan_table_scan(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let table = request.table;
     let read_schema = table.schema_at(request.version)?;
-    let arrow_schema = query_schema_of(&read_schema)?;
+    let mut arrow_schema = query_schema_of(&read_schema)?;
     let predicate = predicate_of(request.filters, &read_schema);
+    if let Some(scanned) = request.row_ids {
+        arrow_schema = with_row_ids(&arrow_schema);
+        scanned.note_predicate(&predicate);
+    }
     let storage = services.storage();
     let plan = plan_scan(storage, manifests, table, request.version, &predicate).await?;
     tracing::debug!(table = table.name(), metrics = ?plan.metrics, "planned scan");
@@ -76,23 +86,39 @@ pub async fn plan_table_scan(
         return Ok(Arc::new(EmptyExec::new(schema)));
     }
 
+    let mut description = describe(table, Arc::clone(&plan.schema), services)?;
+    description.has_row_ids = request.row_ids.is_some();
+    let options = &state.config_options().execution.parquet;
+    let source = IcebergFileSource::new(Arc::new(description), options)?;
+    let wanted = Wanted {
+        projection: request.projection,
+        limit: request.limit,
+        row_ids: request.row_ids,
+    };
+    scan_of_tasks(&source, plan.tasks, state, wanted)
+}
+
+/// The description of a scan of a table's files.
+pub(super) fn describe(
+    table: &Table,
+    schema: IcebergSchemaRef,
+    services: &Arc<ScanServices>,
+) -> Result<ScanDescription> {
     let name_mapping = table.metadata.properties().get(NAME_MAPPING_PROPERTY);
-    let description = Arc::new(ScanDescription::new(
+    ScanDescription::new(
         table.name(),
-        Arc::clone(&plan.schema),
+        schema,
         name_mapping.cloned(),
         Arc::clone(services),
-    )?);
-    let options = &state.config_options().execution.parquet;
-    let source = IcebergFileSource::new(description, options)?;
-
-    scan_of_tasks(
-        &source,
-        plan.tasks,
-        state,
-        request.projection,
-        request.limit,
     )
+}
+
+/// What is wanted of the rows of some files.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wanted<'a> {
+    pub(super) projection: Option<&'a Vec<usize>>,
+    pub(super) limit: Option<usize>,
+    pub(super) row_ids: Option<&'a ScannedFiles>,
 }
 
 /// The scan of these files, of which there is at least one.
@@ -100,12 +126,11 @@ pub(super) fn scan_of_tasks(
     source: &IcebergFileSource,
     tasks: Vec<FileTask>,
     state: &dyn Session,
-    projection: Option<&Vec<usize>>,
-    limit: Option<usize>,
+    wanted: Wanted<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let mut scans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
     for (store_url, tasks) in by_store(tasks)? {
-        let scan = store_scan(source, store_url, &tasks, state, projection, limit)?;
+        let scan = store_scan(source, store_url, &tasks, state, wanted)?;
         scans.push(scan);
     }
     match scans.len() {
@@ -138,8 +163,7 @@ fn store_scan(
     store_url: String,
     tasks: &[FileTask],
     state: &dyn Session,
-    projection: Option<&Vec<usize>>,
-    limit: Option<usize>,
+    wanted: Wanted<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let iceberg_schema = source.description().schema();
     let arrow_schema = query_schema_of(iceberg_schema)?;
@@ -162,10 +186,15 @@ fn store_scan(
             e_tag: None,
             version: None,
         });
-        let file = file
-            .with_statistics(Arc::clone(&file_statistics))
-            .with_extension(details);
-        files.push(file);
+        let file = match wanted.row_ids {
+            // Statistics would have to cover the position too, of which there are none.
+            Some(scanned) => {
+                let number = ScalarValue::Int32(Some(scanned.number_of(task)));
+                file.with_partition_values(vec![number])
+            }
+            None => file.with_statistics(Arc::clone(&file_statistics)),
+        };
+        files.push(file.with_extension(details));
         statistics.push(file_statistics);
     }
     let settings = state.config_options();
@@ -178,11 +207,15 @@ fn store_scan(
                 let file = files[piece.task].clone();
                 match piece.range {
                     Some(range) => {
-                        // A part of a file has at most, and not exactly, the file's rows.
-                        let whole = statistics[piece.task].as_ref().clone();
-                        let mut part = whole;
-                        part.num_rows = part.num_rows.to_inexact();
-                        let file = file.with_statistics(Arc::new(part));
+                        let file = match wanted.row_ids {
+                            Some(_) => file,
+                            None => {
+                                // A part of a file has at most, and not exactly, its rows.
+                                let mut part = statistics[piece.task].as_ref().clone();
+                                part.num_rows = part.num_rows.to_inexact();
+                                file.with_statistics(Arc::new(part))
+                            }
+                        };
                         file.with_range(range.start as i64, range.end as i64)
                     }
                     None => file,
@@ -191,13 +224,25 @@ fn store_scan(
             FileGroup::new(files.collect())
         })
         .collect();
-    let scan_statistics = scan_statistics(&statistics, &arrow_schema, projection);
+    let columns = arrow_schema.fields().len();
+    let read_columns = wanted.projection.map(|projection| {
+        let of_table = projection.iter().filter(|index| **index < columns);
+        of_table.copied().collect::<Vec<_>>()
+    });
+    let mut scan_statistics = scan_statistics(&statistics, &arrow_schema, read_columns.as_ref());
+    if wanted.row_ids.is_some() {
+        let unknown = [
+            ColumnStatistics::new_unknown(),
+            ColumnStatistics::new_unknown(),
+        ];
+        scan_statistics.column_statistics.extend(unknown);
+    }
     let store_url = ObjectStoreUrl::parse(store_url)?;
     let config = FileScanConfigBuilder::new(store_url, Arc::new(source.clone()))
         .with_file_groups(file_groups)
         .with_statistics(scan_statistics)
-        .with_limit(limit)
-        .with_projection_indices(projection.cloned())?
+        .with_limit(wanted.limit)
+        .with_projection_indices(wanted.projection.cloned())?
         .build();
     Ok(DataSourceExec::from_data_source(config))
 }

@@ -27,6 +27,7 @@ use object_store::ObjectStore;
 use super::columns::ColumnMapping;
 use super::deletes::{DeletedFile, deleted_positions, remaining_rows};
 use super::reader::MappedReaderFactory;
+use super::row_ids;
 use super::services::ScanServices;
 use crate::error::{EngineError, Result};
 use crate::schema::query_schema_of;
@@ -38,6 +39,8 @@ pub struct ScanDescription {
     pub table_name: String,
     /// The table's name mapping as JSON, for files without field ids.
     pub name_mapping_json: Option<String>,
+    /// Whether the columns of [`row_ids`](super::row_ids) follow those of the read schema.
+    pub has_row_ids: bool,
     mapping: Arc<ColumnMapping>,
     services: Arc<ScanServices>,
 }
@@ -65,6 +68,7 @@ impl ScanDescription {
         Ok(Self {
             table_name,
             name_mapping_json,
+            has_row_ids: false,
             mapping: Arc::new(ColumnMapping::new(schema, name_mapping)),
             services,
         })
@@ -103,7 +107,7 @@ pub struct IcebergFileSource {
 }
 
 impl IcebergFileSource {
-    /// A source that reads every column of the description's schema. `options` are the
+    /// A source that reads every column of the description. `options` are the
     /// session's.
     ///
     /// # Errors
@@ -114,8 +118,11 @@ impl IcebergFileSource {
             global: options.clone(),
             ..TableParquetOptions::default()
         };
-        let parquet =
-            ParquetSource::new(TableSchema::from(schema)).with_table_parquet_options(table_options);
+        let table_schema = match description.has_row_ids {
+            true => row_ids::scan_schema(schema),
+            false => TableSchema::from(schema),
+        };
+        let parquet = ParquetSource::new(table_schema).with_table_parquet_options(table_options);
         Ok(Self::wrap(parquet, description))
     }
 

@@ -1,6 +1,7 @@
 //! Scans against plain readers: evolved schemas, deletes, pruning, splits and the codec.
 
 mod files;
+mod row_ids;
 
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ use ingot_catalog::{Storage, StorageConfig};
 use proptest::prelude::*;
 
 use self::files::{DeleteStyle, FileContent, Row, read_schema, rows_as_batch, write_file};
-use super::planner::scan_of_tasks;
-use super::{IcebergFileSource, ScanDescription, ScanServices};
+use super::planner::{Wanted, scan_of_tasks};
+use super::{IcebergFileSource, ScanDescription, ScanServices, ScannedFiles};
 use crate::codec::IngotPhysicalCodec;
 use crate::runtime::{RuntimeOptions, build_runtime};
 use crate::schema::query_schema_of;
@@ -34,6 +35,7 @@ struct TasksTable {
     source: IcebergFileSource,
     tasks: Vec<FileTask>,
     schema: SchemaRef,
+    row_ids: Option<Arc<ScannedFiles>>,
 }
 
 #[async_trait]
@@ -61,13 +63,12 @@ impl TableProvider for TasksTable {
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let tasks = self.tasks.clone();
-        Ok(scan_of_tasks(
-            &self.source,
-            tasks,
-            state,
+        let wanted = Wanted {
             projection,
             limit,
-        )?)
+            row_ids: self.row_ids.as_deref(),
+        };
+        Ok(scan_of_tasks(&self.source, tasks, state, wanted)?)
     }
 }
 
@@ -102,13 +103,26 @@ async fn fixture_with(
         tasks.push(task);
         left.extend(content.rows_left());
     }
-    let description = ScanDescription::new("s.t".to_string(), schema, None, services).unwrap();
-    let source =
-        IcebergFileSource::new(Arc::new(description), &config.options().execution.parquet).unwrap();
+    let describe = |has_row_ids: bool| {
+        let name = "s.t".to_string();
+        let (schema, services) = (Arc::clone(&schema), Arc::clone(&services));
+        let mut description = ScanDescription::new(name, schema, None, services).unwrap();
+        description.has_row_ids = has_row_ids;
+        let options = &config.options().execution.parquet;
+        IcebergFileSource::new(Arc::new(description), options).unwrap()
+    };
+    let with_row_ids = TasksTable {
+        source: describe(true),
+        tasks: tasks.clone(),
+        schema: super::row_ids::with_row_ids(&arrow_schema),
+        row_ids: Some(Arc::default()),
+    };
+    let source = describe(false);
     let table = TasksTable {
         source,
         tasks,
         schema: Arc::clone(&arrow_schema),
+        row_ids: None,
     };
     let plain = MemTable::try_new(
         Arc::clone(&arrow_schema),
@@ -121,6 +135,8 @@ async fn fixture_with(
         .with_default_catalog_and_schema("datafusion", "public");
     let context = SessionContext::new_with_config_rt(config, runtime);
     context.register_table("t", Arc::new(table)).unwrap();
+    let with_row_ids = Arc::new(with_row_ids);
+    context.register_table("ids", with_row_ids).unwrap();
     context.register_table("plain", Arc::new(plain)).unwrap();
     Fixture {
         _folder: folder,

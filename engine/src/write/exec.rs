@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::compute::SortOptions;
+use arrow::datatypes::{Schema as ArrowSchema, SchemaRef as ArrowSchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result as DataFusionResult, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -28,6 +30,7 @@ use uuid::Uuid;
 
 use super::align::{Aligner, path_of_field};
 use super::properties::{DistributionMode, WriteProperties};
+use super::row_delta::{DeltaCollector, ROW_DELTA_COLUMNS, ROW_DELTA_SCHEMA, RowDeltaInput};
 use super::target::WriteTarget;
 use super::transform_function::partition_transform_function;
 use super::writer::TaskWriter;
@@ -47,6 +50,9 @@ pub struct WriteOptions {
     /// Memory that one task's open files may hold, in bytes; beyond it the largest is
     /// closed.
     pub memory_limit_bytes: usize,
+    /// Set when the input has changes of rows and not just new rows. Then the plan returns
+    /// rows of [`super::ROW_DELTA_SCHEMA`].
+    pub row_delta: Option<RowDeltaInput>,
 }
 
 impl WriteOptions {
@@ -56,6 +62,26 @@ impl WriteOptions {
             statement_id,
             max_open_files: DEFAULT_MAX_OPEN_FILES,
             memory_limit_bytes: DEFAULT_MEMORY_LIMIT_BYTES,
+            row_delta: None,
+        }
+    }
+
+    /// The same for an input of changes.
+    pub fn with_row_delta(mut self, input: RowDeltaInput) -> Self {
+        self.row_delta = Some(input);
+        self
+    }
+
+    /// The part of an input's columns that are the table's; `None` if they are not written.
+    fn written_columns(&self, input: &ArrowSchemaRef) -> Option<ArrowSchemaRef> {
+        match self.row_delta {
+            None => Some(Arc::clone(input)),
+            Some(RowDeltaInput::Deletes) => None,
+            Some(RowDeltaInput::Changes) => {
+                let count = input.fields().len().saturating_sub(ROW_DELTA_COLUMNS.len());
+                let fields: Vec<_> = input.fields().iter().take(count).cloned().collect();
+                Some(Arc::new(ArrowSchema::new(fields)))
+            }
         }
     }
 }
@@ -100,9 +126,17 @@ impl IcebergWriteExec {
         input: Arc<dyn ExecutionPlan>,
     ) -> Result<Self> {
         let write_properties = WriteProperties::of(&target)?;
-        Aligner::new(&target.table_name, &target.schema, &input.schema())?;
-        let partition_expressions = partition_expressions(&target, &input)?;
+        let written_columns = options.written_columns(&input.schema());
+        if let Some(columns) = &written_columns {
+            Aligner::new(&target.table_name, &target.schema, columns)?;
+        }
+        let writes_rows = written_columns.is_some();
+        let partition_expressions = match writes_rows {
+            true => partition_expressions(&target, &input)?,
+            false => Vec::new(),
+        };
         let distribution = match write_properties.distribution {
+            _ if !writes_rows => Distribution::UnspecifiedDistribution,
             DistributionMode::Hash if is_worth_exchanging(&target, &input) => {
                 Distribution::KeyPartitioned(partition_expressions.clone())
             }
@@ -110,9 +144,12 @@ impl IcebergWriteExec {
                 Distribution::UnspecifiedDistribution
             }
         };
-        let ordering = sort_requirement(&target, &input, &partition_expressions)?;
+        let ordering = match writes_rows {
+            true => sort_requirement(&target, &input, &partition_expressions)?,
+            false => None,
+        };
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&WRITTEN_FILES_SCHEMA)),
+            EquivalenceProperties::new(emitted_schema(&options)),
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
             EmissionType::Final,
             Boundedness::Bounded,
@@ -323,17 +360,25 @@ impl ExecutionPlan for IcebergWriteExec {
         context: Arc<TaskContext>,
     ) -> DataFusionResult<SendableRecordBatchStream> {
         let input = self.input.execute(partition, Arc::clone(&context))?;
-        let writer = TaskWriter::new(
-            &self.target,
-            &self.options,
-            &self.input.schema(),
-            partition,
-            context,
-        )?;
-        let counters = Counters::new(&self.metrics, partition);
-        let stream = futures::stream::once(write_all(input, writer, counters));
+        let writer = match self.options.written_columns(&self.input.schema()) {
+            Some(columns) => Some(TaskWriter::new(
+                &self.target,
+                &self.options,
+                &columns,
+                partition,
+                context,
+            )?),
+            None => None,
+        };
+        let task = WriteTask {
+            table_name: self.target.table_name.clone(),
+            writer,
+            delta: self.options.row_delta.map(|_| DeltaCollector::default()),
+            counters: Counters::new(&self.metrics, partition),
+        };
+        let stream = futures::stream::once(task.run(input));
         Ok(Box::pin(RecordBatchStreamAdapter::new(
-            Arc::clone(&WRITTEN_FILES_SCHEMA),
+            emitted_schema(&self.options),
             stream.map_err(Into::into).boxed(),
         )))
     }
@@ -361,34 +406,58 @@ impl Counters {
     }
 }
 
-async fn write_all(
-    mut input: SendableRecordBatchStream,
-    mut writer: TaskWriter,
-    counters: Counters,
-) -> Result<arrow::array::RecordBatch> {
-    let result = write_rows(&mut input, &mut writer, &counters).await;
-    if result.is_err() {
-        writer.discard().await;
+/// The schema of the rows that a write returns.
+fn emitted_schema(options: &WriteOptions) -> ArrowSchemaRef {
+    match options.row_delta {
+        None => Arc::clone(&WRITTEN_FILES_SCHEMA),
+        Some(_) => Arc::clone(&ROW_DELTA_SCHEMA),
     }
-    result
 }
 
-async fn write_rows(
-    input: &mut SendableRecordBatchStream,
-    writer: &mut TaskWriter,
-    counters: &Counters,
-) -> Result<arrow::array::RecordBatch> {
-    while let Some(batch) = input.next().await.transpose()? {
-        let timer = counters.time.timer();
-        writer.write(&batch).await?;
-        timer.done();
-        counters.rows.add(batch.num_rows());
+/// The writing of one input partition.
+struct WriteTask {
+    table_name: String,
+    writer: Option<TaskWriter>,
+    delta: Option<DeltaCollector>,
+    counters: Counters,
+}
+
+impl WriteTask {
+    async fn run(mut self, mut input: SendableRecordBatchStream) -> Result<RecordBatch> {
+        let result = self.write_rows(&mut input).await;
+        if result.is_err()
+            && let Some(writer) = &mut self.writer
+        {
+            writer.discard().await;
+        }
+        result
     }
-    let timer = counters.time.timer();
-    let files = writer.finish().await?;
-    timer.done();
-    counters.files.add(files.len());
-    let bytes: u64 = files.iter().map(|file| file.file_size_in_bytes).sum();
-    counters.bytes.add(bytes as usize);
-    encode_written_files(&files)
+
+    async fn write_rows(&mut self, input: &mut SendableRecordBatchStream) -> Result<RecordBatch> {
+        while let Some(batch) = input.next().await.transpose()? {
+            let timer = self.counters.time.timer();
+            let new_rows = match &mut self.delta {
+                Some(delta) => delta.add(&self.table_name, &batch)?,
+                None => batch,
+            };
+            if let Some(writer) = &mut self.writer {
+                writer.write(&new_rows).await?;
+                self.counters.rows.add(new_rows.num_rows());
+            }
+            timer.done();
+        }
+        let timer = self.counters.time.timer();
+        let files = match &mut self.writer {
+            Some(writer) => writer.finish().await?,
+            None => Vec::new(),
+        };
+        timer.done();
+        self.counters.files.add(files.len());
+        let bytes: u64 = files.iter().map(|file| file.file_size_in_bytes).sum();
+        self.counters.bytes.add(bytes as usize);
+        match &self.delta {
+            Some(delta) => delta.encode(&files),
+            None => encode_written_files(&files),
+        }
+    }
 }

@@ -6,6 +6,9 @@
 //! [`decode_written_files`], commits once, and calls [`delete_statement_files`] for what
 //! failed attempts left behind.
 //!
+//! A statement that changes rows writes in the same way, and emits the positions of the old
+//! rows with the files of the new ones ([`decode_row_delta`]).
+//!
 //! Nothing here commits: a file that no commit names does not exist for readers.
 
 mod align;
@@ -19,7 +22,9 @@ mod metrics;
 mod parquet_file;
 mod partition;
 mod partition_path;
+mod position_deletes;
 mod properties;
+mod row_delta;
 mod target;
 mod transform;
 mod transform_function;
@@ -37,6 +42,11 @@ pub use infer::{
     transform_from_text,
 };
 pub use partition_path::partition_path;
+pub use position_deletes::{DeletedPositions, PositionDeleteFile};
+pub use row_delta::{
+    NEW_ROW_COLUMN, ROW_DELTA_COLUMNS, ROW_DELTA_SCHEMA, RowDeltaInput, WrittenDelta,
+    decode_row_delta,
+};
 pub use target::WriteTarget;
 pub use transform::transform_array;
 pub use transform_function::partition_transform_function;
