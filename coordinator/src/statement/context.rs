@@ -49,7 +49,16 @@ impl StatementContext {
 
     /// Plans any statement that DataFusion knows and puts the parameters in.
     pub async fn plan(&self, statement: ast::Statement) -> Result<LogicalPlan> {
-        let plan = plan_unbound(&self.state, statement).await?;
+        self.plan_in(&self.state, statement).await
+    }
+
+    /// [`StatementContext::plan`] in a session that knows further tables.
+    pub async fn plan_in(
+        &self,
+        state: &SessionState,
+        statement: ast::Statement,
+    ) -> Result<LogicalPlan> {
+        let plan = plan_unbound(state, statement).await?;
         self.bind(plan)
     }
 
@@ -80,10 +89,18 @@ impl StatementContext {
 
     /// Runs a plan that writes files, whose names will begin with the statement's id.
     pub async fn collect_written(&self, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
+        let options = WriteOptions::new(self.query.id());
+        self.collect_written_with(plan, options).await
+    }
+
+    /// Runs a plan that writes files as `options` say.
+    pub async fn collect_written_with(
+        &self,
+        plan: LogicalPlan,
+        options: WriteOptions,
+    ) -> Result<Vec<RecordBatch>> {
         let mut state = self.state.clone();
-        state
-            .config_mut()
-            .set_extension(Arc::new(WriteOptions::new(self.query.id())));
+        state.config_mut().set_extension(Arc::new(options));
         let executed = self.run_in(&state, plan).await?;
         Ok(executed.stream.try_collect().await?)
     }

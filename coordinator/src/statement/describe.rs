@@ -1,5 +1,7 @@
 //! What a statement takes and returns, found without executing it.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -52,8 +54,28 @@ pub async fn describe(
             let plan = plan_unbound(state, ast::Statement::Query(create.query.clone())).await?;
             Ok(no_rows(parameters_of(&plan)?))
         }
+        Statement::Delete(change) | Statement::Update(change) | Statement::Merge(change) => {
+            Ok(no_rows(untyped_parameters(&change.statement)))
+        }
         _ => Ok(no_rows(Schema::empty())),
     }
+}
+
+/// The parameters of a statement that is not planned here, of any type.
+fn untyped_parameters(statement: &ast::Statement) -> Schema {
+    let mut positions = BTreeSet::new();
+    let _ = ast::visit_expressions(statement, |expression| {
+        if let ast::Expr::Value(value) = expression
+            && let ast::Value::Placeholder(name) = &value.value
+            && let Ok(position) = name.trim_start_matches('$').parse::<usize>()
+        {
+            positions.insert(position);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    let fields = positions.into_iter();
+    let fields = fields.map(|position| Field::new(format!("${position}"), DataType::Null, true));
+    Schema::new(fields.collect::<Vec<_>>())
 }
 
 fn rows_of(schema: arrow::datatypes::SchemaRef, parameters: Schema) -> StatementDescription {

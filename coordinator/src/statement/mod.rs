@@ -7,6 +7,7 @@ mod describe;
 mod explain;
 mod procedures;
 mod query;
+mod row_change;
 mod rows;
 mod session_commands;
 mod show;
@@ -40,6 +41,10 @@ pub async fn execute(context: StatementContext, statement: Statement) -> Result<
         Statement::DropTable(drop) => ddl::drop_table(&context, drop).await,
         Statement::Insert(insert) => write::insert(&context, insert).await,
         Statement::CopyInto(copy) => write::copy_into(&context, copy).await,
+        Statement::Delete(change) => row_change::delete(&context, change).await,
+        Statement::Update(change) => row_change::update(&context, change).await,
+        Statement::Merge(change) => row_change::merge(&context, change).await,
+        Statement::Truncate { table } => row_change::truncate(&context, table).await,
         Statement::Use { catalog, schema } => {
             session_commands::use_schema(&context, catalog.as_deref(), schema).await
         }
@@ -111,10 +116,6 @@ fn unsupported_name(statement: &Statement) -> &'static str {
         Statement::CreateView(_) => "CREATE VIEW",
         Statement::DropView(_) => "DROP VIEW",
         Statement::AlterTable(_) => "ALTER TABLE",
-        Statement::Delete(_) => "DELETE",
-        Statement::Update(_) => "UPDATE",
-        Statement::Merge(_) => "MERGE",
-        Statement::Truncate { .. } => "TRUNCATE TABLE",
         Statement::Analyze { .. } => "ANALYZE",
         Statement::ShowStats { .. } => "SHOW STATS",
         _ => "this statement",

@@ -21,6 +21,7 @@ use ingot_sql::{CopyInto, CreateTableAs, Insert};
 
 use super::context::StatementContext;
 use super::ddl;
+use super::row_change;
 use crate::cluster::UsedPlacement;
 use crate::error::{CoordinatorError, Result};
 use crate::queries::WrittenSummary;
@@ -137,12 +138,12 @@ pub(super) async fn insert(
     context: &StatementContext,
     insert: &Insert,
 ) -> Result<StatementOutcome> {
-    if insert.overwrite {
-        return Err(CoordinatorError::Unsupported("INSERT OVERWRITE".to_owned()));
-    }
     let target = context.resolve_table(&insert.table)?;
     let table = target.catalog.load_table(&target.ident).await?;
     let query = plan_insert_query(context, insert).await?;
+    if insert.overwrite {
+        return row_change::overwrite(context, &target.catalog, &table, query).await;
+    }
     let rows = append(context, &target.catalog, &table, query, BTreeMap::new()).await?;
     Ok(StatementOutcome::UpdateCount(rows))
 }
@@ -201,7 +202,7 @@ pub(super) async fn plan_insert_query(
 ) -> Result<LogicalPlan> {
     match context.plan(insert.to_ast()).await? {
         LogicalPlan::Dml(DmlStatement {
-            op: WriteOp::Insert(InsertOp::Append),
+            op: WriteOp::Insert(InsertOp::Append | InsertOp::Overwrite),
             input,
             ..
         }) => Ok(Arc::unwrap_or_clone(input)),
@@ -229,7 +230,7 @@ pub(super) async fn append(
 /// Runs `query` and writes its rows as new data files of `table`, which may be staged.
 ///
 /// Nothing of it is visible until the caller commits. When it fails, its files are deleted.
-async fn write_files(
+pub(super) async fn write_files(
     context: &StatementContext,
     catalog: &Arc<dyn Catalog>,
     table: &Table,
@@ -254,7 +255,7 @@ async fn write_files(
     }
 }
 
-async fn run_write(
+pub(super) async fn run_write(
     context: &StatementContext,
     catalog: &Arc<dyn Catalog>,
     table: &Table,
@@ -275,7 +276,7 @@ async fn run_write(
 }
 
 /// Notes what a commit brought; the files of one that surely failed are deleted.
-async fn finish(
+pub(super) async fn finish(
     context: &StatementContext,
     catalog: &Arc<dyn Catalog>,
     table: &Table,
@@ -301,7 +302,7 @@ async fn finish(
 
 /// Deletes this statement's files except those to keep. A failure is logged: the statement's own
 /// outcome matters more, and `remove_orphan_files` finds what is left.
-async fn delete_files(
+pub(super) async fn delete_files(
     context: &StatementContext,
     catalog: &Arc<dyn Catalog>,
     table: &Table,
@@ -317,7 +318,7 @@ async fn delete_files(
     }
 }
 
-fn summarize(files: &[DataFile]) -> WrittenSummary {
+pub(super) fn summarize(files: &[DataFile]) -> WrittenSummary {
     WrittenSummary {
         rows: files.iter().map(DataFile::record_count).sum(),
         files: files.len() as u64,

@@ -1,0 +1,85 @@
+//! How a table wants its rows to be changed: its properties `write.*.mode` and
+//! `write.*.isolation-level`.
+
+use iceberg::spec::FormatVersion;
+use ingot_catalog::Table;
+use ingot_catalog::commit::Isolation;
+
+use crate::error::{CoordinatorError, Result};
+
+/// Which statement's properties count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    Delete,
+    Update,
+    Merge,
+}
+
+impl Command {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Update => "update",
+            Self::Merge => "merge",
+        }
+    }
+}
+
+/// How old rows leave their files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WriteMode {
+    /// The files are written again without them (the default).
+    CopyOnWrite,
+    /// Their positions are written into delete files.
+    MergeOnRead,
+}
+
+/// The settings of one statement.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub mode: WriteMode,
+    pub isolation: Isolation,
+}
+
+impl Settings {
+    /// # Errors
+    /// `InvalidInput` for a property with another value than it can have, `Unsupported` for
+    /// tables whose format version does not have what the mode needs.
+    pub(super) fn of(table: &Table, command: Command) -> Result<Self> {
+        let property = |suffix: &str, first: &str, second: &str| {
+            let name = format!("write.{}.{suffix}", command.name());
+            match table.metadata.properties().get(&name) {
+                None => Ok(true),
+                Some(value) if value.eq_ignore_ascii_case(first) => Ok(true),
+                Some(value) if value.eq_ignore_ascii_case(second) => Ok(false),
+                Some(value) => Err(CoordinatorError::InvalidInput(format!(
+                    "property {name} of table {} is {value:?}: it must be {first} or {second}",
+                    table.name()
+                ))),
+            }
+        };
+        let mode = match property("mode", "copy-on-write", "merge-on-read")? {
+            true => WriteMode::CopyOnWrite,
+            false => WriteMode::MergeOnRead,
+        };
+        let isolation = match property("isolation-level", "serializable", "snapshot")? {
+            true => Isolation::Serializable,
+            false => Isolation::Snapshot,
+        };
+        match (table.metadata.format_version(), mode) {
+            (FormatVersion::V3, _) => Err(CoordinatorError::Unsupported(format!(
+                "changing rows of table {} of format version 3 (versions 1 and 2 are)",
+                table.name()
+            ))),
+            (FormatVersion::V1, WriteMode::MergeOnRead) => {
+                Err(CoordinatorError::InvalidInput(format!(
+                    "table {} has format version 1, which has no delete files: set its property \
+                     write.{}.mode to copy-on-write",
+                    table.name(),
+                    command.name()
+                )))
+            }
+            _ => Ok(Self { mode, isolation }),
+        }
+    }
+}
