@@ -359,7 +359,7 @@ async fn run(seed: u64, properties: &str) {
     }
     let mut found = BTreeSet::new();
     files_below(table._folder.path(), &mut found);
-    found.retain(|name| name.ends_with(".parquet"));
+    found.retain(|name| name.ends_with(".parquet") || name.ends_with(".puffin"));
     assert_eq!(found, referenced, "seed {seed}: files that no snapshot has");
 }
 
@@ -420,6 +420,7 @@ async fn no_update_is_lost() {
     count_up(SMALL_GROUPS).await;
     count_up(PARTITIONED).await;
     count_up(MERGE_ON_READ).await;
+    count_up(&format!("format_version = 3, {MERGE_ON_READ}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -440,6 +441,21 @@ async fn merge_on_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn merge_on_read_of_partitions() {
     run(seed(), &format!("{PARTITIONED}, {MERGE_ON_READ}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletion_vectors() {
+    let version = "format_version = 3";
+    run(
+        seed(),
+        &format!("{version}, {SMALL_GROUPS}, {MERGE_ON_READ}"),
+    )
+    .await;
+    run(
+        seed(),
+        &format!("{version}, {PARTITIONED}, {MERGE_ON_READ}"),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

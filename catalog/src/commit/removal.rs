@@ -10,7 +10,8 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataContentType, DataFile, FormatVersion, Manifest, ManifestFile, Struct, TableMetadata,
+    DataContentType, DataFile, FormatVersion, Manifest, ManifestContentType, ManifestFile, Struct,
+    TableMetadata,
 };
 use iceberg::{Error, ErrorKind};
 
@@ -30,6 +31,9 @@ pub enum Removal {
     Nothing,
     /// These data files, by path, and the delete files that delete only from one of them.
     Files(HashSet<String>),
+    /// The delete files that delete only from one of these data files, which stay: a deletion
+    /// vector takes the place of what was there before.
+    DeletesOf(HashSet<String>),
     /// Every file in these partitions of one partition spec, whenever it was added.
     Partitions(Partitions),
     /// Every file, whenever it was added.
@@ -65,7 +69,7 @@ impl Removal {
     pub fn is_nothing(&self) -> bool {
         match self {
             Self::Nothing => true,
-            Self::Files(paths) => paths.is_empty(),
+            Self::Files(paths) | Self::DeletesOf(paths) => paths.is_empty(),
             Self::Partitions(partitions) => partitions.keys.is_empty(),
             Self::All => false,
         }
@@ -76,6 +80,7 @@ impl Removal {
         match self {
             Self::Nothing => false,
             Self::Files(_) | Self::All => true,
+            Self::DeletesOf(_) => manifest.content == ManifestContentType::Deletes,
             Self::Partitions(partitions) => manifest.partition_spec_id == partitions.spec_id,
         }
     }
@@ -87,6 +92,12 @@ impl Removal {
             Self::Partitions(partitions) => {
                 partitions.contains(manifest.partition_spec_id, file.partition())
             }
+            Self::DeletesOf(paths) => match file.content_type() {
+                DataContentType::PositionDeletes => {
+                    only_data_file(file).is_some_and(|path| paths.contains(&path))
+                }
+                DataContentType::Data | DataContentType::EqualityDeletes => false,
+            },
             Self::Files(paths) => match file.content_type() {
                 DataContentType::Data => paths.contains(file.file_path()),
                 DataContentType::PositionDeletes => {
@@ -245,7 +256,8 @@ impl Rewrite<'_> {
                     .map_err(failed)?;
                 continue;
             }
-            if self.context.format_version == FormatVersion::V3 {
+            let is_data = self.file.content == ManifestContentType::Data;
+            if is_data && self.context.format_version == FormatVersion::V3 {
                 // The row ids of its rows come from its place in the manifest list, and
                 // `iceberg` 0.10.1 does not resolve them when it reads a manifest.
                 return Err(CatalogError::Unsupported(format!(

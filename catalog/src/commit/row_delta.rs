@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use iceberg::TableRequirement;
-use iceberg::spec::{DataContentType, DataFile, FormatVersion, Operation, PartitionSpecRef};
+use iceberg::spec::{
+    DataContentType, DataFile, DataFileFormat, FormatVersion, Operation, PartitionSpecRef,
+};
 
 use super::append::{one_table, validate_files, validate_rebase};
 use super::produce::SnapshotProducer;
@@ -23,7 +25,7 @@ use crate::table::Table;
 pub struct RowDelta {
     /// New data files, written with the table's current schema and default partition spec.
     pub data_files: Vec<DataFile>,
-    /// New position delete files, each with the id of its partition spec.
+    /// New position delete files or, in format version 3, deletion vectors, each with the id of its partition spec.
     pub delete_files: Vec<(i32, DataFile)>,
     /// The paths of the data files that `delete_files` delete from.
     pub deleted_from: HashSet<String>,
@@ -63,8 +65,8 @@ impl RowDelta {
 ///
 /// # Errors
 /// `CommitConflict` when a concurrent commit broke the validation, and in the cases of
-/// [`append_files`](super::append_files); `Unsupported` for delete files in a table of format
-/// version 1 or 3; `CommitStateUnknown`, see the module.
+/// [`append_files`](super::append_files); `Unsupported` for delete files that the table's
+/// format version does not have; `CommitStateUnknown`, see the module.
 pub async fn commit_row_delta(
     catalog: &dyn Catalog,
     table: &Table,
@@ -144,9 +146,17 @@ fn delete_files_by_spec(
     delta: &RowDelta,
 ) -> Result<Vec<(PartitionSpecRef, Vec<DataFile>)>> {
     let format_version = table.metadata.format_version();
-    if !delta.delete_files.is_empty() && format_version != FormatVersion::V2 {
+    // Version 3 has deletion vectors in place of position delete files.
+    let format = match format_version {
+        FormatVersion::V1 => None,
+        FormatVersion::V2 => Some(DataFileFormat::Parquet),
+        FormatVersion::V3 => Some(DataFileFormat::Puffin),
+    };
+    let mut files = delta.delete_files.iter();
+    if let Some((_, file)) = files.find(|(_, file)| Some(file.file_format()) != format) {
         return Err(CatalogError::Unsupported(format!(
-            "adding position delete files to table {} of format version {}",
+            "adding {} delete files to table {} of format version {}",
+            file.file_format(),
             table.name(),
             format_version as u8
         )));

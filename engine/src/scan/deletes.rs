@@ -13,13 +13,12 @@ mod vector;
 
 use std::sync::Arc;
 
-use ingot_catalog::scan::{DeleteFileRef, DeleteKind, FileFormat};
+use ingot_catalog::scan::{DeleteFileRef, DeleteKind, FileFormat, FileTask};
 use moka::future::Cache;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use roaring::RoaringTreemap;
 
-#[cfg(test)]
-pub(in crate::scan) use self::vector::blob_of as vector_blob;
+pub(crate) use self::vector::blob_of as vector_blob;
 
 use self::equality::EqualityDeletes;
 use self::positions::PositionDeletes;
@@ -159,6 +158,33 @@ async fn load_positions(
         deleted |= equality::matching_positions(services, file, &equality_deletes).await?;
     }
     Ok(deleted)
+}
+
+/// The positions of the rows of a data file that position deletes or its deletion vector delete
+/// already; equality deletes are left out.
+///
+/// # Errors
+/// `Unsupported` for delete files in Avro or ORC, `CorruptFile` for malformed ones, and
+/// errors of the storage.
+pub async fn deleted_by_position(
+    services: &Arc<ScanServices>,
+    task: &FileTask,
+) -> Result<RoaringTreemap> {
+    let is_by_position =
+        |delete: &&DeleteFileRef| !matches!(delete.kind, DeleteKind::Equality { .. });
+    let deletes: Vec<_> = task
+        .deletes
+        .iter()
+        .filter(is_by_position)
+        .cloned()
+        .collect();
+    let file = DeletedFile {
+        location: &task.path,
+        size: task.file_size_in_bytes,
+        deletes: &deletes,
+    };
+    let positions = deleted_positions(services, file).await?;
+    Ok(positions.as_ref().clone())
 }
 
 fn require_parquet(delete: &DeleteFileRef) -> Result<()> {

@@ -20,6 +20,8 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 
+pub use deletes::deleted_by_position;
+pub(crate) use deletes::vector_blob;
 pub use planner::{ScanRequest, plan_table_scan};
 pub use rewrite::FilesTable;
 pub use row_ids::ScannedFiles;

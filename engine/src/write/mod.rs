@@ -16,6 +16,7 @@ mod bounds;
 mod cleanup;
 mod codec;
 pub mod copy;
+mod deletion_vectors;
 mod exec;
 mod infer;
 mod metrics;
@@ -36,6 +37,7 @@ mod tests;
 
 pub use cleanup::delete_statement_files;
 pub use codec::{decode, encode};
+pub use deletion_vectors::write_deletion_vectors;
 pub use exec::{IcebergWriteExec, WriteOptions, plan_write};
 pub use infer::{
     PartitionColumn, SortColumn, partition_spec_of, sort_order_of, table_schema_of,

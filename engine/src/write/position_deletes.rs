@@ -123,7 +123,7 @@ impl PositionDeleteFile {
 }
 
 /// The partition tuple of a data file, to be written again.
-fn partition_of(table: &Table, task: &FileTask) -> Result<Struct> {
+pub(super) fn partition_of(table: &Table, task: &FileTask) -> Result<Struct> {
     let spec = table.metadata.partition_spec_by_id(task.spec_id);
     let fields = spec.map(|spec| spec.fields()).unwrap_or_default();
     let values = fields.iter().map(|field| {

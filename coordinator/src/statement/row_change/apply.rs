@@ -12,10 +12,10 @@ use iceberg::expr::Predicate;
 use iceberg::spec::DataFile;
 use ingot_catalog::commit::{Removal, RowDelta, Validation, commit_row_delta};
 use ingot_catalog::scan::FileTask;
-use ingot_engine::scan::FilesTable;
+use ingot_engine::scan::{FilesTable, deleted_by_position};
 use ingot_engine::write::{
     DeletedPositions, PositionDeleteFile, RowDeltaInput, WriteOptions, WrittenDelta,
-    decode_row_delta,
+    decode_row_delta, write_deletion_vectors,
 };
 use roaring::RoaringTreemap;
 
@@ -150,6 +150,15 @@ impl Change<'_> {
             }),
             ..RowDelta::default()
         };
+        if self.target.has_deletion_vectors() {
+            self.add_deletion_vectors(&mut change, files).await?;
+            return Ok(Some(Prepared {
+                delta: change,
+                rows,
+                unused_file: None,
+                is_distributed,
+            }));
+        }
         let (whole, partial): (Vec<_>, Vec<_>) =
             files.into_iter().partition(ChangedFile::loses_all_rows);
         let mut removed: HashSet<String> = whole.into_iter().map(|file| file.task.path).collect();
@@ -174,6 +183,30 @@ impl Change<'_> {
             unused_file,
             is_distributed,
         }))
+    }
+
+    /// Writes the deletion vectors of `files`, which take the place of what they have.
+    async fn add_deletion_vectors(
+        &self,
+        change: &mut RowDelta,
+        files: Vec<ChangedFile>,
+    ) -> Result<()> {
+        let Target { catalog, table, .. } = self.target;
+        let scans = &self.context.core.catalog_list.services().scans;
+        let mut vectors = Vec::with_capacity(files.len());
+        for ChangedFile { task, positions } in files {
+            let before = deleted_by_position(scans, &task).await?;
+            change.deleted_from.insert(task.path.clone());
+            vectors.push((task, before | positions));
+        }
+        if !vectors.is_empty() {
+            let statement_id = self.context.query.id();
+            let storage = catalog.storage();
+            change.delete_files =
+                write_deletion_vectors(storage, table, statement_id, &vectors).await?;
+        }
+        change.removal = Removal::DeletesOf(change.deleted_from.clone());
+        Ok(())
     }
 
     /// Whether the last query ran on the workers.

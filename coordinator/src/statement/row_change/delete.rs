@@ -66,7 +66,10 @@ pub(in super::super) async fn delete(
         settings,
     };
     let optimized = target.state.optimize(&plan)?;
-    if let Some(conditions) = target.changed.conditions_of_plain_read(&optimized) {
+    // Removing some of the files of a manifest would take the row ids from the others.
+    if !target.has_deletion_vectors()
+        && let Some(conditions) = target.changed.conditions_of_plain_read(&optimized)
+    {
         let (matching, others) = target.changed.predicates_of(&conditions);
         if let Some(files) = whole_files(context, &target, &matching, &others).await? {
             return delete_files(&change, files, matching).await;

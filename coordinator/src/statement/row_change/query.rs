@@ -10,6 +10,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use iceberg::spec::FormatVersion;
 use ingot_catalog::{Catalog, Table};
 use ingot_engine::row_change::{CHANGED_TABLE_NAME, ChangedTable};
 use ingot_engine::scan::row_ids::{FILE_COLUMN, POSITION_COLUMN};
@@ -65,6 +66,11 @@ impl Target {
             table,
             alias,
         })
+    }
+
+    /// Whether deleted rows are noted in deletion vectors.
+    pub(super) fn has_deletion_vectors(&self) -> bool {
+        self.table.metadata.format_version() == FormatVersion::V3
     }
 
     /// The table in a `FROM` clause.

@@ -30,7 +30,7 @@ impl Command {
 pub(super) enum WriteMode {
     /// The files are written again without them (the default).
     CopyOnWrite,
-    /// Their positions are written into delete files.
+    /// Their positions are written into delete files or deletion vectors.
     MergeOnRead,
 }
 
@@ -67,10 +67,15 @@ impl Settings {
             false => Isolation::Snapshot,
         };
         match (table.metadata.format_version(), mode) {
-            (FormatVersion::V3, _) => Err(CoordinatorError::Unsupported(format!(
-                "changing rows of table {} of format version 3 (versions 1 and 2 are)",
-                table.name()
-            ))),
+            // It would move rows without their row ids, which version 3 has.
+            (FormatVersion::V3, WriteMode::CopyOnWrite) => {
+                Err(CoordinatorError::InvalidInput(format!(
+                    "table {} has format version 3, whose rows are changed by deletion vectors \
+                     only: set its property write.{}.mode to merge-on-read",
+                    table.name(),
+                    command.name()
+                )))
+            }
             (FormatVersion::V1, WriteMode::MergeOnRead) => {
                 Err(CoordinatorError::InvalidInput(format!(
                     "table {} has format version 1, which has no delete files: set its property \

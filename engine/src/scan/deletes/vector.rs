@@ -75,15 +75,21 @@ fn crc32(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// A blob as writers make it.
-#[cfg(test)]
-pub(in crate::scan) fn blob_of(positions: &RoaringTreemap) -> Vec<u8> {
+/// A deletion vector as a Puffin file holds it.
+///
+/// # Errors
+/// `InvalidInput` for one of more than 4 GiB.
+pub(crate) fn blob_of(positions: &RoaringTreemap) -> Result<Vec<u8>> {
+    let invalid = |reason: &str| EngineError::InvalidInput(format!("deletion vector: {reason}"));
     let mut body = MAGIC.to_vec();
-    positions.serialize_into(&mut body).unwrap();
-    let mut blob = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+    positions
+        .serialize_into(&mut body)
+        .map_err(|error| invalid(&error.to_string()))?;
+    let length = u32::try_from(body.len()).map_err(|_| invalid("it is larger than 4 GiB"))?;
+    let mut blob = length.to_be_bytes().to_vec();
     blob.extend_from_slice(&body);
     blob.extend_from_slice(&crc32(&body).to_be_bytes());
-    blob
+    Ok(blob)
 }
 
 #[cfg(test)]
@@ -98,7 +104,7 @@ mod tests {
     #[test]
     fn vectors_survive_and_damage_is_seen() {
         let positions: RoaringTreemap = [0, 1, 77, 1 << 33].into_iter().collect();
-        let blob = blob_of(&positions);
+        let blob = blob_of(&positions).unwrap();
         assert_eq!(parse(&blob).unwrap(), positions);
         for index in 0..blob.len() {
             let mut damaged = blob.clone();

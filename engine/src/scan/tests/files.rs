@@ -372,7 +372,7 @@ fn delete_file(
         }
         DeleteStyle::Vector => {
             let positions: RoaringTreemap = deleted.iter().map(|row| *row as u64).collect();
-            let blob = crate::scan::deletes::vector_blob(&positions);
+            let blob = crate::scan::deletes::vector_blob(&positions).unwrap();
             let mut puffin = b"PFA1".to_vec();
             puffin.extend_from_slice(&blob);
             puffin.extend_from_slice(b"footer");
