@@ -8,10 +8,11 @@ use sqlparser::ast::{Expr, Ident, ObjectNamePart, Query, TableFactor, VisitMut, 
 use crate::name::quote_identifier;
 use crate::relation::RelationName;
 use crate::statement::{
-    AlterTableOperation, ColumnDefinition, CopyFormat, CopyInto, CopyMode, ExplainKind,
-    LikePattern, SessionValue, Statement,
+    AlterTableOperation, ColumnDefinition, ColumnPosition, CopyFormat, CopyInto, CopyMode,
+    ExplainKind, LikePattern, ReferenceKind, ReferenceRetention, SessionValue, SetReference,
+    SetReferenceMode, Statement,
 };
-use crate::table_properties::{FileFormat, TableProperties};
+use crate::table_properties::{FileFormat, TableProperties, TablePropertyChanges};
 
 impl Display for Statement {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -120,6 +121,9 @@ impl Display for Statement {
                     "INTO "
                 })?;
                 insert.table.fmt(f)?;
+                if let Some(branch) = &insert.branch {
+                    write!(f, " @ {}", quote_identifier(branch))?;
+                }
                 write_column_names(f, &insert.columns)?;
                 f.write_str(" ")?;
                 write_planned(f, insert.query.as_ref())
@@ -153,6 +157,7 @@ impl Display for Statement {
                 write_like(f, like)
             }
             Self::ShowCreateTable { table } => write!(f, "SHOW CREATE TABLE {table}"),
+            Self::ShowCreateView { view } => write!(f, "SHOW CREATE VIEW {view}"),
             Self::ShowCreateSchema { schema } => write!(f, "SHOW CREATE SCHEMA {schema}"),
             Self::ShowStats { table } => write!(f, "SHOW STATS FOR {table}"),
             Self::ShowSession { like } => {
@@ -225,6 +230,81 @@ impl Display for SessionValue {
     }
 }
 
+impl Display for ColumnPosition {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::First => f.write_str("FIRST"),
+            Self::Last => f.write_str("LAST"),
+            Self::After(column) => write!(f, "AFTER {}", quote_identifier(column)),
+        }
+    }
+}
+
+impl Display for ReferenceKind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Branch => "BRANCH",
+            Self::Tag => "TAG",
+        })
+    }
+}
+
+/// As an operation of `ALTER TABLE`.
+impl Display for SetReference {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.mode {
+            SetReferenceMode::Create | SetReferenceMode::CreateIfNotExists => "CREATE ",
+            SetReferenceMode::CreateOrReplace => "CREATE OR REPLACE ",
+            SetReferenceMode::Replace => "REPLACE ",
+        })?;
+        write!(f, "{} ", self.kind)?;
+        write_if(
+            f,
+            self.mode == SetReferenceMode::CreateIfNotExists,
+            "IF NOT EXISTS ",
+        )?;
+        f.write_str(&quote_identifier(&self.name))?;
+        if let Some(version) = &self.version {
+            write!(f, " {version}")?;
+        }
+        let minutes = |milliseconds: i64| milliseconds / 60_000;
+        let ReferenceRetention {
+            max_ref_age_ms,
+            min_snapshots_to_keep,
+            max_snapshot_age_ms,
+        } = self.retention;
+        if let Some(age) = max_ref_age_ms {
+            write!(f, " RETAIN {} MINUTES", minutes(age))?;
+        }
+        write_if(
+            f,
+            min_snapshots_to_keep.is_some() || max_snapshot_age_ms.is_some(),
+            " WITH SNAPSHOT RETENTION",
+        )?;
+        if let Some(count) = min_snapshots_to_keep {
+            write!(f, " {count} SNAPSHOTS")?;
+        }
+        if let Some(age) = max_snapshot_age_ms {
+            write!(f, " {} MINUTES", minutes(age))?;
+        }
+        Ok(())
+    }
+}
+
+/// The list of a `SET PROPERTIES`.
+impl Display for TablePropertyChanges {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut entries = vec![];
+        let set = self.set.to_string();
+        if !set.is_empty() {
+            entries.push(set);
+        }
+        let quoted = |name: &String| format!("{} = DEFAULT", quote_identifier(name));
+        entries.extend(self.reset.iter().map(quoted));
+        f.write_str(&entries.join(", "))
+    }
+}
+
 /// The properties as the list of a `WITH (…)`; empty when nothing was set.
 impl Display for TableProperties {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -259,43 +339,59 @@ impl Display for TableProperties {
 fn write_alter_operation(f: &mut Formatter<'_>, operation: &AlterTableOperation) -> fmt::Result {
     match operation {
         AlterTableOperation::AddColumn {
+            parent,
             column,
+            position,
             if_not_exists,
         } => {
             f.write_str("ADD COLUMN ")?;
             write_if(f, *if_not_exists, "IF NOT EXISTS ")?;
-            column.fmt(f)
+            if let Some(parent) = parent {
+                write!(f, "{parent}.")?;
+            }
+            column.fmt(f)?;
+            match position {
+                Some(position) => write!(f, " {position}"),
+                None => Ok(()),
+            }
         }
-        AlterTableOperation::DropColumn { name, if_exists } => {
+        AlterTableOperation::DropColumn { column, if_exists } => {
             f.write_str("DROP COLUMN ")?;
             write_if(f, *if_exists, "IF EXISTS ")?;
-            f.write_str(&quote_identifier(name))
+            column.fmt(f)
         }
         AlterTableOperation::RenameColumn {
-            name,
+            column,
             new_name,
             if_exists,
         } => {
             f.write_str("RENAME COLUMN ")?;
             write_if(f, *if_exists, "IF EXISTS ")?;
-            write!(
-                f,
-                "{} TO {}",
-                quote_identifier(name),
-                quote_identifier(new_name)
-            )
+            write!(f, "{column} TO {}", quote_identifier(new_name))
         }
-        AlterTableOperation::SetColumnType { name, column_type } => write!(
-            f,
-            "ALTER COLUMN {} SET DATA TYPE {column_type}",
-            quote_identifier(name)
-        ),
-        AlterTableOperation::DropNotNull { name } => {
-            write!(f, "ALTER COLUMN {} DROP NOT NULL", quote_identifier(name))
+        AlterTableOperation::SetColumnType {
+            column,
+            column_type,
+        } => write!(f, "ALTER COLUMN {column} SET DATA TYPE {column_type}"),
+        AlterTableOperation::DropNotNull { column } => {
+            write!(f, "ALTER COLUMN {column} DROP NOT NULL")
+        }
+        AlterTableOperation::MoveColumn { column, position } => {
+            write!(f, "ALTER COLUMN {column} {position}")
         }
         AlterTableOperation::RenameTable { new_name } => write!(f, "RENAME TO {new_name}"),
-        AlterTableOperation::SetProperties { properties } => {
-            write!(f, "SET PROPERTIES {properties}")
+        AlterTableOperation::SetProperties { changes } => {
+            write!(f, "SET PROPERTIES {changes}")
+        }
+        AlterTableOperation::SetReference(reference) => reference.fmt(f),
+        AlterTableOperation::DropReference {
+            kind,
+            name,
+            if_exists,
+        } => {
+            write!(f, "DROP {kind} ")?;
+            write_if(f, *if_exists, "IF EXISTS ")?;
+            f.write_str(&quote_identifier(name))
         }
         AlterTableOperation::Execute {
             procedure,
@@ -304,11 +400,10 @@ fn write_alter_operation(f: &mut Formatter<'_>, operation: &AlterTableOperation)
         } => {
             write!(f, "EXECUTE {}", quote_identifier(procedure))?;
             if !arguments.is_empty() {
-                let list = joined(
-                    arguments
-                        .iter()
-                        .map(|(name, value)| format!("{} => {value}", quote_identifier(name))),
-                );
+                let list = joined(arguments.iter().map(|(name, value)| match name {
+                    Some(name) => format!("{} => {value}", quote_identifier(name)),
+                    None => value.to_string(),
+                }));
                 write!(f, "({list})")?;
             }
             match condition {

@@ -24,13 +24,14 @@ mod time_travel;
 mod types;
 
 pub use error::SqlError;
-pub use name::ObjectName;
+pub use name::{ColumnPath, ObjectName};
 pub use parser::{parse_statement, parse_statements, split_statements};
 pub use references::{TableReferences, table_references};
 pub use relation::{MetadataTable, RelationName, RelationVersion};
 pub use statement::*;
 pub use table_properties::{
     FileFormat, PartitionField, PartitionTransform, SortField, TableProperties,
+    TablePropertyChanges,
 };
 pub use types::{ColumnType, StructField};
 

@@ -84,6 +84,21 @@ impl fmt::Display for ObjectName {
     }
 }
 
+/// A column, or a field nested in one: `address.city`. Below an array is `element`, below a map
+/// `value`, as in Iceberg's own full names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ColumnPath {
+    /// Names from the column down; never empty.
+    pub parts: Vec<String>,
+}
+
+impl fmt::Display for ColumnPath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted: Vec<String> = self.parts.iter().map(|part| quote_identifier(part)).collect();
+        formatter.write_str(&quoted.join("."))
+    }
+}
+
 /// The value of an identifier: lower case unless quoted.
 pub(crate) fn fold_identifier(identifier: &ast::Ident) -> String {
     match identifier.quote_style {

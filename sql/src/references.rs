@@ -66,6 +66,7 @@ fn collect(statement: &Statement, references: &mut TableReferences) {
         }
         Statement::ShowColumns { table, .. }
         | Statement::ShowCreateTable { table }
+        | Statement::ShowCreateView { view: table }
         | Statement::ShowStats { table } => add(&mut references.reads, without_suffix(table)),
         Statement::CreateSchema(_)
         | Statement::DropSchema(_)

@@ -7,8 +7,9 @@
 use serde::{Deserialize, Serialize};
 use sqlparser::ast::{self, Expr, Query};
 
-use crate::name::ObjectName;
-use crate::table_properties::TableProperties;
+use crate::name::{ColumnPath, ObjectName};
+use crate::table_properties::{TableProperties, TablePropertyChanges};
+use crate::relation::RelationVersion;
 use crate::types::ColumnType;
 
 /// One SQL statement.
@@ -88,6 +89,11 @@ pub enum Statement {
     ShowCreateTable {
         /// The table.
         table: ObjectName,
+    },
+    /// `SHOW CREATE VIEW view`.
+    ShowCreateView {
+        /// The view.
+        view: ObjectName,
     },
     /// `SHOW CREATE SCHEMA schema`.
     ShowCreateSchema {
@@ -331,50 +337,72 @@ pub struct AlterTable {
 /// What `ALTER TABLE` changes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AlterTableOperation {
-    /// `ADD COLUMN [IF NOT EXISTS] definition`.
+    /// `ADD COLUMN [IF NOT EXISTS] definition [FIRST | LAST | AFTER column]`.
     AddColumn {
+        /// The struct that gets the new field; none for a column of the table.
+        parent: Option<ColumnPath>,
         /// The new column.
         column: ColumnDefinition,
+        /// Where it goes; last when absent.
+        position: Option<ColumnPosition>,
         /// Do nothing when it exists.
         if_not_exists: bool,
     },
-    /// `DROP COLUMN [IF EXISTS] name`.
+    /// `DROP COLUMN [IF EXISTS] column`.
     DropColumn {
         /// The column.
-        name: String,
+        column: ColumnPath,
         /// Do nothing when it does not exist.
         if_exists: bool,
     },
-    /// `RENAME COLUMN [IF EXISTS] name TO new_name`.
+    /// `RENAME COLUMN [IF EXISTS] column TO new_name`.
     RenameColumn {
         /// The column.
-        name: String,
-        /// Its new name.
+        column: ColumnPath,
+        /// Its new name; it stays where it is.
         new_name: String,
         /// Do nothing when it does not exist.
         if_exists: bool,
     },
-    /// `ALTER COLUMN name SET DATA TYPE type`.
+    /// `ALTER COLUMN column SET DATA TYPE type`.
     SetColumnType {
         /// The column.
-        name: String,
+        column: ColumnPath,
         /// Its new, wider type.
         column_type: ColumnType,
     },
-    /// `ALTER COLUMN name DROP NOT NULL`.
+    /// `ALTER COLUMN column DROP NOT NULL`.
     DropNotNull {
         /// The column.
-        name: String,
+        column: ColumnPath,
+    },
+    /// `ALTER COLUMN column FIRST | LAST | AFTER other`.
+    MoveColumn {
+        /// The column.
+        column: ColumnPath,
+        /// Its new place among the columns, or among the fields of its struct.
+        position: ColumnPosition,
     },
     /// `RENAME TO new_name`.
     RenameTable {
         /// The table's new name.
         new_name: ObjectName,
     },
-    /// `SET PROPERTIES name = value, …`.
+    /// `SET PROPERTIES name = value | DEFAULT, …`.
     SetProperties {
-        /// What was set.
-        properties: TableProperties,
+        /// What is set and what is reset.
+        changes: TablePropertyChanges,
+    },
+    /// `CREATE [OR REPLACE] BRANCH | TAG [IF NOT EXISTS] name …`, `REPLACE BRANCH | TAG name …`.
+    SetReference(SetReference),
+    /// `DROP BRANCH | TAG [IF EXISTS] name`.
+    DropReference {
+        /// Branch or tag.
+        kind: ReferenceKind,
+        /// Its name.
+        name: String,
+        /// Do nothing when it does not exist.
+        if_exists: bool,
     },
     /// `COMMENT ON TABLE`.
     SetComment {
@@ -388,15 +416,74 @@ pub enum AlterTableOperation {
         /// The comment; none removes it.
         comment: Option<String>,
     },
-    /// `EXECUTE procedure [(name => value, …)] [WHERE condition]`.
+    /// `EXECUTE procedure [([name =>] value, …)] [WHERE condition]`.
     Execute {
         /// The procedure's name, lower case: `optimize`, `expire_snapshots` and so on.
         procedure: String,
-        /// Its named arguments.
-        arguments: Vec<(String, Expr)>,
+        /// Its arguments, those without a name first.
+        arguments: Vec<(Option<String>, Expr)>,
         /// Its filter.
         condition: Option<Box<Expr>>,
     },
+}
+
+/// A place among the columns of a table or the fields of a struct.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnPosition {
+    /// Before all others.
+    First,
+    /// After all others.
+    Last,
+    /// Directly after this one.
+    After(String),
+}
+
+/// A branch or a tag of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReferenceKind {
+    /// Moves with the snapshots that are written to it.
+    Branch,
+    /// Stays at its snapshot.
+    Tag,
+}
+
+/// A branch or tag that is created or made to point elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetReference {
+    /// Branch or tag.
+    pub kind: ReferenceKind,
+    /// Its name.
+    pub name: String,
+    /// What to do when it exists, or does not.
+    pub mode: SetReferenceMode,
+    /// The snapshot that it points to; the current one of `main` when absent.
+    pub version: Option<RelationVersion>,
+    /// How long it and its snapshots are kept; unlimited or as the table says when absent.
+    pub retention: ReferenceRetention,
+}
+
+/// What [`SetReference`] does with a reference that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetReferenceMode {
+    /// `CREATE`: it must not exist.
+    Create,
+    /// `CREATE … IF NOT EXISTS`: it stays as it is.
+    CreateIfNotExists,
+    /// `CREATE OR REPLACE`: it is replaced.
+    CreateOrReplace,
+    /// `REPLACE`: it must exist.
+    Replace,
+}
+
+/// `RETAIN 7 DAYS WITH SNAPSHOT RETENTION 3 SNAPSHOTS 2 DAYS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReferenceRetention {
+    /// How long the reference itself is kept, in milliseconds.
+    pub max_ref_age_ms: Option<i64>,
+    /// How many of a branch's snapshots are kept at least.
+    pub min_snapshots_to_keep: Option<i32>,
+    /// How long a branch's snapshots are kept, in milliseconds.
+    pub max_snapshot_age_ms: Option<i64>,
 }
 
 /// An argument of `CALL`.
@@ -413,6 +500,8 @@ pub struct CallArgument {
 pub struct Insert {
     /// The table written to.
     pub table: ObjectName,
+    /// The branch written to (`table @ branch`); `main` when absent.
+    pub branch: Option<String>,
     /// The columns written, in the order of the query's; all of the table's when empty.
     pub columns: Vec<String>,
     /// Replace the table's rows.
@@ -552,6 +641,7 @@ impl Statement {
                 | Self::ShowTables { .. }
                 | Self::ShowColumns { .. }
                 | Self::ShowCreateTable { .. }
+                | Self::ShowCreateView { .. }
                 | Self::ShowCreateSchema { .. }
                 | Self::ShowStats { .. }
                 | Self::ShowSession { .. }

@@ -122,6 +122,56 @@ const KNOWN_NAMES: [&str; 7] = [
     "extra_properties",
 ];
 
+/// What `SET PROPERTIES` changes of a table that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TablePropertyChanges {
+    /// Properties that get a value.
+    pub set: TableProperties,
+    /// Names of properties that get their default again: `partitioning`, `sorted_by`,
+    /// `compression_codec` and names with a dot.
+    pub reset: Vec<String>,
+}
+
+impl TablePropertyChanges {
+    /// Types and checks a list of properties; those without a value are reset.
+    pub(crate) fn from_list(
+        list: Vec<(String, Location, Option<Constant>)>,
+    ) -> Result<Self, SqlError> {
+        let mut changes = Self::default();
+        for (name, location, value) in list {
+            if name == "location" {
+                return Err(SqlError::unsupported_but(
+                    "moving a table to another location",
+                    "create a table there from a query",
+                    location,
+                ));
+            }
+            match value {
+                Some(value) => changes.set.set(Property {
+                    name,
+                    value,
+                    location,
+                })?,
+                None if ["partitioning", "sorted_by", "compression_codec"]
+                    .contains(&name.as_str())
+                    || name.contains('.') =>
+                {
+                    changes.reset.push(name);
+                }
+                None if KNOWN_NAMES.contains(&name.as_str()) => {
+                    return Err(SqlError::invalid(
+                        format!("table property '{name}'"),
+                        "it cannot be reset, give it a value",
+                        location,
+                    ));
+                }
+                None => return Err(unknown_property(&name, location)),
+            }
+        }
+        Ok(changes)
+    }
+}
+
 impl TableProperties {
     /// Types and checks a property list.
     pub(crate) fn from_list(list: Vec<Property>) -> Result<Self, SqlError> {

@@ -2,14 +2,16 @@
 
 use sqlparser::ast::Expr;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::Token;
+use sqlparser::tokenizer::{Location, Token};
 
-use super::create::parse_column_definition;
-use super::tokens::{TokenReader, parse_properties};
+use super::create::{new_table_name, parse_column_definition_of};
+use super::references;
+use super::tokens::{Constant, TokenReader, parse_constant};
+use super::written_table_name;
 use crate::error::SqlError;
-use crate::name::ObjectName;
-use crate::statement::{AlterTable, AlterTableOperation, Statement};
-use crate::table_properties::TableProperties;
+use crate::name::{ColumnPath, ObjectName};
+use crate::statement::{AlterTable, AlterTableOperation, ColumnPosition, Statement};
+use crate::table_properties::TablePropertyChanges;
 use crate::types::parse_column_type;
 
 pub(super) fn parse_alter(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
@@ -22,7 +24,7 @@ pub(super) fn parse_alter(parser: &mut Parser<'_>) -> Result<Statement, SqlError
         ));
     }
     let if_exists = parser.take_if_exists();
-    let name = parser.table_name()?;
+    let name = written_table_name(parser)?;
     let operation = parse_operation(parser)?;
     Ok(Statement::AlterTable(AlterTable {
         name,
@@ -34,75 +36,154 @@ pub(super) fn parse_alter(parser: &mut Parser<'_>) -> Result<Statement, SqlError
 fn parse_operation(parser: &mut Parser<'_>) -> Result<AlterTableOperation, SqlError> {
     if parser.take_word("add") {
         let _ = parser.take_word("column");
-        let if_not_exists = parser.take_if_not_exists();
-        let column = parse_column_definition(parser)?;
-        return Ok(AlterTableOperation::AddColumn {
-            column,
-            if_not_exists,
-        });
+        return parse_add_column(parser);
     }
     if parser.take_word("drop") {
+        if references::is_reference(parser) {
+            return references::parse_drop_reference(parser);
+        }
         let _ = parser.take_word("column");
         let if_exists = parser.take_if_exists();
-        let name = parser.folded_identifier()?;
-        return Ok(AlterTableOperation::DropColumn { name, if_exists });
+        let column = column_path(parser)?;
+        return Ok(AlterTableOperation::DropColumn { column, if_exists });
+    }
+    if parser.peek_word("create") || parser.peek_word("replace") {
+        return references::parse_set_reference(parser);
     }
     if parser.take_words(&["rename", "to"]) {
-        let new_name = parser.table_name()?;
+        let new_name = new_table_name(parser)?;
         return Ok(AlterTableOperation::RenameTable { new_name });
     }
     if parser.take_word("rename") {
         let _ = parser.take_word("column");
         let if_exists = parser.take_if_exists();
-        let name = parser.folded_identifier()?;
+        let column = column_path(parser)?;
         parser.expect_word("to")?;
         let new_name = parser.folded_identifier()?;
         return Ok(AlterTableOperation::RenameColumn {
-            name,
+            column,
             new_name,
             if_exists,
         });
     }
     if parser.take_words(&["set", "properties"]) {
-        let properties = TableProperties::from_list(parse_properties(parser)?)?;
-        return Ok(AlterTableOperation::SetProperties { properties });
+        let changes = TablePropertyChanges::from_list(parse_property_changes(parser)?)?;
+        return Ok(AlterTableOperation::SetProperties { changes });
     }
     if parser.take_word("alter") {
         let _ = parser.take_word("column");
-        let name = parser.folded_identifier()?;
-        if parser.take_words(&["drop", "not", "null"]) {
-            return Ok(AlterTableOperation::DropNotNull { name });
-        }
-        parser.expect_word("set")?;
-        parser.expect_word("data")?;
-        parser.expect_word("type")?;
-        let column_type = parse_column_type(parser)?;
-        return Ok(AlterTableOperation::SetColumnType { name, column_type });
+        return parse_alter_column(parser);
     }
     if parser.take_word("execute") {
         return parse_execute(parser);
     }
-    Err(parser
-        .expected_here("ADD COLUMN, DROP COLUMN, RENAME, ALTER COLUMN, SET PROPERTIES or EXECUTE"))
+    Err(parser.expected_here(
+        "ADD COLUMN, DROP COLUMN, RENAME, ALTER COLUMN, SET PROPERTIES, CREATE BRANCH, CREATE TAG, \
+         DROP BRANCH, DROP TAG or EXECUTE",
+    ))
 }
 
-/// `EXECUTE procedure [(name => value, …)] [WHERE condition]`
+/// `[IF NOT EXISTS] [struct.]name type [NOT NULL] [COMMENT 'text'] [FIRST | LAST | AFTER column]`
+fn parse_add_column(parser: &mut Parser<'_>) -> Result<AlterTableOperation, SqlError> {
+    let if_not_exists = parser.take_if_not_exists();
+    let mut path = column_path(parser)?;
+    let Some(name) = path.parts.pop() else {
+        return Err(parser.expected_here("a column"));
+    };
+    let parent = (!path.parts.is_empty()).then_some(path);
+    let column = parse_column_definition_of(parser, name)?;
+    let position = parse_position(parser)?;
+    Ok(AlterTableOperation::AddColumn {
+        parent,
+        column,
+        position,
+        if_not_exists,
+    })
+}
+
+/// `column SET DATA TYPE type | DROP NOT NULL | FIRST | LAST | AFTER other`
+fn parse_alter_column(parser: &mut Parser<'_>) -> Result<AlterTableOperation, SqlError> {
+    let column = column_path(parser)?;
+    if parser.take_words(&["drop", "not", "null"]) {
+        return Ok(AlterTableOperation::DropNotNull { column });
+    }
+    if let Some(position) = parse_position(parser)? {
+        return Ok(AlterTableOperation::MoveColumn { column, position });
+    }
+    let location = parser.location();
+    if parser.take_words(&["set", "not", "null"]) {
+        return Err(SqlError::unsupported_but(
+            "SET NOT NULL",
+            "rows that exist may have nulls, create a table with NOT NULL from a query",
+            location,
+        ));
+    }
+    if !parser.take_words(&["set", "data", "type"]) {
+        return Err(
+            parser.expected_here("SET DATA TYPE, DROP NOT NULL, FIRST, LAST or AFTER a column")
+        );
+    }
+    let column_type = parse_column_type(parser)?;
+    Ok(AlterTableOperation::SetColumnType {
+        column,
+        column_type,
+    })
+}
+
+fn parse_position(parser: &mut Parser<'_>) -> Result<Option<ColumnPosition>, SqlError> {
+    if parser.take_word("first") {
+        return Ok(Some(ColumnPosition::First));
+    }
+    if parser.take_word("last") {
+        return Ok(Some(ColumnPosition::Last));
+    }
+    if parser.take_word("after") {
+        return Ok(Some(ColumnPosition::After(parser.folded_identifier()?)));
+    }
+    Ok(None)
+}
+
+/// `column`, `struct.field`, `array.element.field`, `map.value.field`
+fn column_path(parser: &mut Parser<'_>) -> Result<ColumnPath, SqlError> {
+    const DEEPEST: usize = 100;
+    let name = parser.object_name(DEEPEST)?;
+    Ok(ColumnPath { parts: name.parts })
+}
+
+/// `name = constant | DEFAULT, …`
+fn parse_property_changes(
+    parser: &mut Parser<'_>,
+) -> Result<Vec<(String, Location, Option<Constant>)>, SqlError> {
+    let mut changes: Vec<(String, Location, Option<Constant>)> = vec![];
+    loop {
+        let location = parser.location();
+        let name = parser.folded_identifier()?;
+        if changes.iter().any(|(other, ..)| *other == name) {
+            return Err(SqlError::invalid(
+                format!("property '{name}'"),
+                "it is given twice",
+                location,
+            ));
+        }
+        parser.expect_token(&Token::Eq)?;
+        let value = match parser.take_word("default") {
+            true => None,
+            false => Some(parse_constant(parser, &name)?),
+        };
+        changes.push((name, location, value));
+        if !parser.consume_token(&Token::Comma) {
+            return Ok(changes);
+        }
+    }
+}
+
+/// `EXECUTE procedure [([name =>] value, …)] [WHERE condition]`
 fn parse_execute(parser: &mut Parser<'_>) -> Result<AlterTableOperation, SqlError> {
     let procedure = parser.folded_identifier()?;
-    let mut arguments: Vec<(String, Expr)> = vec![];
+    let mut arguments: Vec<(Option<String>, Expr)> = vec![];
     if parser.consume_token(&Token::LParen) && !parser.consume_token(&Token::RParen) {
         loop {
-            let location = parser.location();
-            let name = parser.folded_identifier()?;
-            if arguments.iter().any(|(other, _)| *other == name) {
-                return Err(SqlError::invalid(
-                    format!("argument '{name}'"),
-                    "it is given twice",
-                    location,
-                ));
-            }
-            parser.expect_token(&Token::RArrow)?;
-            arguments.push((name, parser.parse_expr()?));
+            arguments.push(parse_execute_argument(parser, &arguments)?);
             if !parser.consume_token(&Token::Comma) {
                 break;
             }
@@ -119,6 +200,33 @@ fn parse_execute(parser: &mut Parser<'_>) -> Result<AlterTableOperation, SqlErro
         arguments,
         condition,
     })
+}
+
+fn parse_execute_argument(
+    parser: &mut Parser<'_>,
+    previous: &[(Option<String>, Expr)],
+) -> Result<(Option<String>, Expr), SqlError> {
+    let location = parser.location();
+    if parser.peek_nth_token_ref(1).token != Token::RArrow {
+        if previous.iter().any(|(name, _)| name.is_some()) {
+            return Err(SqlError::invalid(
+                format!("argument {}", previous.len() + 1),
+                "arguments without a name come first",
+                location,
+            ));
+        }
+        return Ok((None, parser.parse_expr()?));
+    }
+    let name = parser.folded_identifier()?;
+    parser.expect_token(&Token::RArrow)?;
+    if previous.iter().any(|(other, _)| other.as_ref() == Some(&name)) {
+        return Err(SqlError::invalid(
+            format!("argument '{name}'"),
+            "it is given twice",
+            location,
+        ));
+    }
+    Ok((Some(name), parser.parse_expr()?))
 }
 
 /// `COMMENT ON TABLE name IS 'text'`, `COMMENT ON COLUMN table.column IS NULL`

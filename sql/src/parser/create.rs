@@ -4,6 +4,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Token};
 
 use super::parse_query_of;
+use super::references;
 use super::tokens::{Constant, TokenReader, parse_property_list};
 use crate::error::SqlError;
 use crate::name::ObjectName;
@@ -41,9 +42,10 @@ pub(super) fn parse_create(parser: &mut Parser<'_>) -> Result<Statement, SqlErro
     if parser.peek_word("temporary") || parser.peek_word("temp") {
         return Err(SqlError::unsupported("CREATE TEMPORARY TABLE", location));
     }
-    for kind in [
-        "function", "role", "index", "sequence", "job", "branch", "tag", "catalog",
-    ] {
+    if parser.peek_word("branch") || parser.peek_word("tag") {
+        return references::parse_create_in_table(parser, or_replace);
+    }
+    for kind in ["function", "role", "index", "sequence", "job", "catalog"] {
         if parser.peek_word(kind) {
             let what = format!("CREATE {}", kind.to_uppercase());
             return Err(SqlError::unsupported(what, location));
@@ -88,9 +90,10 @@ pub(super) fn parse_drop(parser: &mut Parser<'_>) -> Result<Statement, SqlError>
             cascade,
         }));
     }
-    for kind in [
-        "function", "role", "index", "sequence", "job", "branch", "tag", "catalog",
-    ] {
+    if parser.peek_word("branch") || parser.peek_word("tag") {
+        return references::parse_drop_in_table(parser);
+    }
+    for kind in ["function", "role", "index", "sequence", "job", "catalog"] {
         if parser.peek_word(kind) {
             let what = format!("DROP {}", kind.to_uppercase());
             return Err(SqlError::unsupported(what, location));
@@ -202,7 +205,7 @@ fn parse_create_table(parser: &mut Parser<'_>, or_replace: bool) -> Result<State
 
 /// A name that a new table or view may have: `$` and the words of a time-travel clause would make
 /// it unreachable.
-fn new_table_name(parser: &mut Parser<'_>) -> Result<ObjectName, SqlError> {
+pub(super) fn new_table_name(parser: &mut Parser<'_>) -> Result<ObjectName, SqlError> {
     let location = parser.location();
     let name = parser.table_name()?;
     let object = name.object();
@@ -293,6 +296,14 @@ pub(super) fn parse_column_definition(
     parser: &mut Parser<'_>,
 ) -> Result<ColumnDefinition, SqlError> {
     let name = parser.folded_identifier()?;
+    parse_column_definition_of(parser, name)
+}
+
+/// What follows a column's name.
+pub(super) fn parse_column_definition_of(
+    parser: &mut Parser<'_>,
+    name: String,
+) -> Result<ColumnDefinition, SqlError> {
     let column_type = parse_column_type(parser)?;
     let mut not_null = false;
     let mut comment = None;

@@ -3,6 +3,7 @@
 mod alter;
 mod copy;
 mod create;
+mod references;
 mod session;
 mod show;
 pub(crate) mod tokens;
@@ -117,7 +118,11 @@ fn parse_piece(tokens: Vec<TokenWithSpan>, end: Location) -> Result<Statement, S
 
 fn parse_tokens(tokens: Vec<TokenWithSpan>, end: Location) -> Result<Statement, SqlError> {
     let parse = || {
-        let (tokens, clauses) = fold_time_travel(&IngotDialect, tokens)?;
+        // In `ALTER TABLE t CREATE TAG v1 FOR VERSION AS OF 5` the clause is no part of a table.
+        let (tokens, clauses) = match is_alter(&tokens) {
+            true => (tokens, vec![]),
+            false => fold_time_travel(&IngotDialect, tokens)?,
+        };
         let mut parser = Parser::new(&IngotDialect)
             .with_recursion_limit(RECURSION_LIMIT)
             .with_tokens_with_locations(tokens);
@@ -133,6 +138,14 @@ fn parse_tokens(tokens: Vec<TokenWithSpan>, end: Location) -> Result<Statement, 
         }
     };
     parse().map_err(|error| error.located_at_end(end))
+}
+
+fn is_alter(tokens: &[TokenWithSpan]) -> bool {
+    tokens
+        .iter()
+        .find(|token| !matches!(token.token, Token::Whitespace(_)))
+        .and_then(|token| tokens::word_of(&token.token))
+        .is_some_and(|word| word.eq_ignore_ascii_case("alter"))
 }
 
 /// A part of a statement that the planner will see.
@@ -288,7 +301,7 @@ fn parse_explain_options(parser: &mut Parser<'_>) -> Result<ExplainKind, SqlErro
     Ok(kind)
 }
 
-/// `INSERT INTO [TABLE] t [(columns)] query`, `INSERT OVERWRITE [TABLE] t [(columns)] query`
+/// `INSERT INTO [TABLE] t [@ branch] [(columns)] query`, `INSERT OVERWRITE [TABLE] t …`
 fn parse_insert(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     parser.expect_word("insert")?;
     let overwrite = parser.take_word("overwrite");
@@ -299,6 +312,10 @@ fn parse_insert(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     }
     let _ = parser.take_word("table");
     let table = written_table_name(parser)?;
+    let branch = match parser.consume_token(&Token::AtSign) {
+        true => Some(parser.folded_identifier()?),
+        false => None,
+    };
     // A parenthesis opens either the columns or the query.
     let opens_query = parser.peek_token_ref().token == Token::LParen
         && (parser.peek_nth_token_ref(1).token == Token::LParen
@@ -320,6 +337,7 @@ fn parse_insert(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     let query = parse_query_of(parser)?;
     Ok(Statement::Insert(Insert {
         table,
+        branch,
         columns,
         overwrite,
         query,

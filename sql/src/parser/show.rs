@@ -43,13 +43,17 @@ pub(super) fn parse_show(parser: &mut Parser<'_>) -> Result<Statement, SqlError>
         let table = parser.table_name()?;
         return Ok(Statement::ShowCreateTable { table });
     }
+    if parser.take_words(&["create", "view"]) {
+        let view = parser.table_name()?;
+        return Ok(Statement::ShowCreateView { view });
+    }
     if parser.take_words(&["create", "schema"]) {
         let schema = parser.schema_name()?;
         return Ok(Statement::ShowCreateSchema { schema });
     }
     if parser.peek_word("create") {
         return Err(SqlError::unsupported(
-            "SHOW CREATE of anything but a table or schema",
+            "SHOW CREATE of anything but a table, view or schema",
             location,
         ));
     }
