@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod commit;
 pub mod database;
 pub mod error;
+pub mod evolve;
 pub mod scan;
 pub mod sql_catalog;
 pub mod storage;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use iceberg::spec::{DataContentType, DataFile, Operation, TableMetadata};
+use iceberg::spec::{DataContentType, DataFile, MAIN_BRANCH, Operation, TableMetadata};
 use iceberg::{TableRequirement, TableUpdate};
 
 use super::produce::SnapshotProducer;
@@ -35,6 +35,41 @@ pub async fn append_files(
     summary: BTreeMap<String, String>,
 ) -> Result<Table> {
     append_files_with(catalog, table, files, summary, &NothingElse).await
+}
+
+/// [`append_files`] to a branch of the table, which must exist; `main` stays as it is.
+///
+/// # Errors
+/// As [`append_files`], `InvalidInput` when there is no such branch, and `CommitConflict` when
+/// it was dropped meanwhile.
+pub async fn append_files_to_branch(
+    catalog: &dyn Catalog,
+    table: &Table,
+    branch: &str,
+    files: Vec<DataFile>,
+    summary: BTreeMap<String, String>,
+) -> Result<Table> {
+    check_branch(table, branch)?;
+    append(catalog, table, branch, files, summary, &NothingElse).await
+}
+
+/// Refuses to write to what is no branch.
+///
+/// # Errors
+/// `VersionNotFound`, and `InvalidInput` for a tag.
+pub fn check_branch(table: &Table, branch: &str) -> Result<()> {
+    match table.references()?.get(branch) {
+        Some(reference) if reference.is_branch() => Ok(()),
+        None if branch == MAIN_BRANCH => Ok(()),
+        None => Err(CatalogError::VersionNotFound {
+            table: table.name(),
+            what: format!("branch {branch:?}"),
+        }),
+        Some(_) => Err(CatalogError::InvalidInput(format!(
+            "{branch} of table {} is a tag: only branches can be written to",
+            table.name()
+        ))),
+    }
 }
 
 /// Further changes to the table that become visible with an append, or not at all.
@@ -68,6 +103,17 @@ pub async fn append_files_with(
     summary: BTreeMap<String, String>,
     changes: &dyn AppendChanges,
 ) -> Result<Table> {
+    append(catalog, table, MAIN_BRANCH, files, summary, changes).await
+}
+
+async fn append(
+    catalog: &dyn Catalog,
+    table: &Table,
+    branch: &str,
+    files: Vec<DataFile>,
+    summary: BTreeMap<String, String>,
+    changes: &dyn AppendChanges,
+) -> Result<Table> {
     if files.is_empty() {
         return Ok(table.clone());
     }
@@ -82,20 +128,27 @@ pub async fn append_files_with(
             Arc::clone(table.metadata.default_partition_spec()),
         ),
         summary,
-    );
+    )
+    .on_branch(branch);
     let mut backoff = Backoff::new(table.metadata.properties())?;
     let _turn = take_turn(catalog.storage(), table.metadata.uuid()).await;
     loop {
         let attempt = async {
             let newest = catalog.load_table(&table.ident).await?;
             validate_rebase(table, &newest.metadata)?;
+            if check_branch(&newest, branch).is_err() {
+                return Err(CatalogError::CommitConflict {
+                    table: table.name(),
+                    reason: format!("its branch {branch} was dropped meanwhile"),
+                });
+            }
             let mut produced = producer.produce(&newest.metadata).await?;
             let more = changes.updates(&newest, producer.snapshot_id()).await?;
             produced.updates.extend(more);
-            Ok(produced)
+            Ok((newest, produced))
         };
-        let produced = match attempt.await {
-            Ok(produced) => produced,
+        let (newest, produced) = match attempt.await {
+            Ok(attempted) => attempted,
             Err(error) => {
                 producer.discard().await;
                 return Err(error);
@@ -109,6 +162,10 @@ pub async fn append_files_with(
                         uuid: table.metadata.uuid(),
                     },
                     produced.requirement.clone(),
+                    // What the files were checked against.
+                    TableRequirement::CurrentSchemaIdMatch {
+                        current_schema_id: newest.metadata.current_schema_id(),
+                    },
                 ],
                 created_from: None,
                 updates: produced.updates.clone(),

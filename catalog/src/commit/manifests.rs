@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataFile, FormatVersion, Manifest, ManifestContentType, ManifestFile, ManifestStatus,
-    ManifestWriter, ManifestWriterBuilder, PartitionSpecRef, SchemaRef, TableMetadata,
+    ManifestWriter, ManifestWriterBuilder, PartitionSpecRef, SchemaRef, StructType, TableMetadata,
 };
 use uuid::Uuid;
 
@@ -174,41 +174,79 @@ impl ManifestContext {
                 let bytes = u64::try_from(manifest.manifest_length).unwrap_or(0);
                 if bin_bytes + bytes > self.options.target_bytes && !bin.is_empty() {
                     let full = std::mem::take(&mut bin);
-                    kept.push(self.merge_bin(full, base, spec, written).await?);
+                    kept.extend(self.merge_bin(full, base, spec, written).await?);
                     bin_bytes = 0;
                 }
                 bin_bytes += bytes;
                 bin.push(manifest);
             }
             if !bin.is_empty() {
-                kept.push(self.merge_bin(bin, base, spec, written).await?);
+                kept.extend(self.merge_bin(bin, base, spec, written).await?);
             }
         }
         Ok(kept)
     }
 
-    /// Writes one manifest with the live entries of several.
+    /// Writes one manifest with the live entries of several; one for each form that the
+    /// partition values of their spec have had, because a source column was widened since.
     async fn merge_bin(
         &self,
         bin: Vec<ManifestFile>,
         base: &TableMetadata,
         spec: &PartitionSpecRef,
         written: &mut Vec<String>,
-    ) -> Result<ManifestFile> {
-        if let [only] = bin.as_slice() {
-            return Ok(only.clone());
+    ) -> Result<Vec<ManifestFile>> {
+        if bin.len() < 2 {
+            return Ok(bin);
         }
         let reads: Vec<_> = bin
             .iter()
             .map(|manifest| load_manifest(&self.file_io, manifest))
             .collect();
-        let loaded: Vec<_> = futures::stream::iter(reads)
+        let loaded: Vec<Manifest> = futures::stream::iter(reads)
             .buffered(CONCURRENT_READS)
             .try_collect()
             .await?;
-        let (path, mut writer) =
-            self.writer(ManifestContentType::Data, base.current_schema(), spec)?;
-        for (manifest, source_file) in loaded.iter().zip(&bin) {
+        let mut groups: Vec<MergeGroup> = vec![MergeGroup {
+            partition_type: spec.partition_type(base.current_schema()).ok(),
+            schema: Arc::clone(base.current_schema()),
+            members: Vec::new(),
+        }];
+        for (manifest, file) in loaded.into_iter().zip(bin) {
+            let schema = manifest.metadata().schema();
+            let partition_type = spec.partition_type(schema).ok();
+            let same = groups
+                .iter_mut()
+                .find(|group| group.partition_type == partition_type);
+            match same {
+                Some(group) => group.members.push((manifest, file)),
+                None => groups.push(MergeGroup {
+                    partition_type,
+                    schema: Arc::clone(schema),
+                    members: vec![(manifest, file)],
+                }),
+            }
+        }
+        let mut merged = Vec::new();
+        for group in groups {
+            match group.members.as_slice() {
+                [] => {}
+                [(_, only)] => merged.push(only.clone()),
+                _ => merged.push(self.merge_group(group, spec, written).await?),
+            }
+        }
+        Ok(merged)
+    }
+
+    async fn merge_group(
+        &self,
+        group: MergeGroup,
+        spec: &PartitionSpecRef,
+        written: &mut Vec<String>,
+    ) -> Result<ManifestFile> {
+        let (path, mut writer) = 
+            self.writer(ManifestContentType::Data, &group.schema, spec)?;
+        for (manifest, source_file) in &group.members {
             for entry in manifest.entries() {
                 // Deletions concern readers of the snapshot that made them, which keeps
                 // its own manifest list.
@@ -230,6 +268,15 @@ impl ManifestContext {
         let manifest = writer.write_manifest_file().await;
         manifest.map_err(|source| CatalogError::metadata(path, source))
     }
+}
+
+/// Manifests whose entries can stand in one.
+struct MergeGroup {
+    /// Types of the partition values.
+    partition_type: Option<StructType>,
+    /// The schema that has them.
+    schema: SchemaRef,
+    members: Vec<(Manifest, ManifestFile)>,
 }
 
 /// Reads a manifest. Its entries come with what they inherit from the manifest list.

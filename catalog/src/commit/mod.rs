@@ -13,7 +13,9 @@
 //! it was, and must treat it as unknown.
 
 mod append;
+mod cherry_pick;
 mod manifests;
+mod metadata;
 mod produce;
 mod purge;
 mod removal;
@@ -25,7 +27,11 @@ mod summary;
 mod turns;
 mod validation;
 
-pub use append::{AppendChanges, append_files, append_files_with};
+pub use append::{
+    AppendChanges, append_files, append_files_to_branch, append_files_with, check_branch,
+};
+pub use cherry_pick::cherry_pick_snapshot;
+pub use metadata::commit_metadata;
 pub use purge::{PurgeReport, delete_table_files};
 pub use removal::{Partitions, Removal};
 pub use row_delta::{RowDelta, commit_row_delta};

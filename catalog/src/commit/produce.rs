@@ -6,8 +6,8 @@ use std::sync::Arc;
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestList,
-    ManifestListWriter, Operation, PartitionSpecRef, SchemaRef, Snapshot, SnapshotReference,
-    SnapshotRetention, TableMetadata,
+    ManifestListWriter, Operation, PartitionSpecRef, SchemaRef, Snapshot, SnapshotRef,
+    SnapshotReference, SnapshotRetention, TableMetadata,
 };
 use iceberg::{TableRequirement, TableUpdate};
 use tracing::warn;
@@ -29,6 +29,8 @@ pub(super) struct SnapshotProducer {
     snapshot_id: i64,
     operation: Operation,
     parent_files: ParentFiles,
+    /// The branch that gets the snapshot; its newest snapshot is the parent.
+    branch: String,
     files: Vec<DataFile>,
     /// What the files were written with.
     schema: SchemaRef,
@@ -47,9 +49,9 @@ pub(super) struct SnapshotProducer {
 
 /// A snapshot ready to be committed.
 pub(super) struct ProducedSnapshot {
-    /// Adds the snapshot and makes `main` point at it.
+    /// Adds the snapshot and makes its branch point at it.
     pub updates: Vec<TableUpdate>,
-    /// That `main` is still where it was.
+    /// That the branch is still where it was.
     pub requirement: TableRequirement,
     /// The files that the snapshot refers to and this producer wrote.
     files: HashSet<String>,
@@ -75,6 +77,7 @@ impl SnapshotProducer {
             snapshot_id: new_snapshot_id(),
             operation,
             parent_files,
+            branch: MAIN_BRANCH.to_string(),
             files,
             schema,
             spec,
@@ -97,6 +100,20 @@ impl SnapshotProducer {
         self.delete_files = delete_files;
         self.removal = removal;
         self
+    }
+
+    /// Puts the snapshot on this branch of the table instead of on `main`.
+    pub(super) fn on_branch(mut self, branch: &str) -> Self {
+        self.branch = branch.to_string();
+        self
+    }
+
+    /// The snapshot that this one comes after.
+    fn parent<'a>(&self, base: &'a TableMetadata) -> Option<&'a SnapshotRef> {
+        match self.branch.as_str() {
+            MAIN_BRANCH => base.current_snapshot(),
+            branch => base.snapshot_for_ref(branch),
+        }
     }
 
     /// Writes what the snapshot needs on top of `base`.
@@ -128,7 +145,7 @@ impl SnapshotProducer {
         let mut manifests = added;
         let mut removed_files = Vec::new();
         if self.parent_files == ParentFiles::Keep {
-            let existing = match base.current_snapshot() {
+            let existing = match self.parent(base) {
                 Some(parent) => self.existing_manifests(base, parent).await?,
                 None => Vec::new(),
             };
@@ -158,18 +175,19 @@ impl SnapshotProducer {
 
         let snapshot = self.snapshot(base, list_path, next_row_id, &removed_files);
         let requirement = TableRequirement::RefSnapshotIdMatch {
-            r#ref: MAIN_BRANCH.to_string(),
-            snapshot_id: base.current_snapshot_id(),
+            r#ref: self.branch.clone(),
+            snapshot_id: self.parent(base).map(|parent| parent.snapshot_id()),
         };
         let reference = SnapshotReference::new(
             self.snapshot_id,
-            main_retention(base).unwrap_or(SnapshotRetention::branch(None, None, None)),
+            branch_retention(base, &self.branch)
+                .unwrap_or(SnapshotRetention::branch(None, None, None)),
         );
         Ok(ProducedSnapshot {
             updates: vec![
                 TableUpdate::AddSnapshot { snapshot },
                 TableUpdate::SetSnapshotRef {
-                    ref_name: MAIN_BRANCH.to_string(),
+                    ref_name: self.branch.clone(),
                     reference,
                 },
             ],
@@ -216,7 +234,7 @@ impl SnapshotProducer {
     ) -> Result<Option<u64>> {
         let write = async {
             let file = self.file_io.new_output(path)?.writer().await?;
-            let parent_id = base.current_snapshot_id();
+            let parent_id = self.parent(base).map(|parent| parent.snapshot_id());
             let sequence_number = base.next_sequence_number();
             let mut writer = match base.format_version() {
                 FormatVersion::V1 => ManifestListWriter::v1(file, self.snapshot_id, parent_id),
@@ -250,14 +268,19 @@ impl SnapshotProducer {
     ) -> Snapshot {
         // Later than the snapshot before, whatever this machine's clock says: time travel
         // relies on the order.
-        let before = base
+        let parent = self.parent(base);
+        let before_on_main = base
             .history()
             .last()
             .map_or(0, |entry| entry.timestamp_ms() + 1);
-        let timestamp_ms = chrono::Utc::now().timestamp_millis().max(before);
+        let before = parent.map_or(0, |parent| parent.timestamp_ms() + 1);
+        let timestamp_ms = chrono::Utc::now()
+            .timestamp_millis()
+            .max(before)
+            .max(before_on_main);
         let builder = Snapshot::builder()
             .with_snapshot_id(self.snapshot_id)
-            .with_parent_snapshot_id(base.current_snapshot_id())
+            .with_parent_snapshot_id(parent.map(|parent| parent.snapshot_id()))
             .with_sequence_number(base.next_sequence_number())
             .with_timestamp_ms(timestamp_ms)
             .with_manifest_list(manifest_list)
@@ -265,7 +288,7 @@ impl SnapshotProducer {
                 self.operation.clone(),
                 &self.added_files(),
                 removed_files,
-                base,
+                parent.map(|parent| parent.as_ref()),
                 self.parent_files,
                 &self.summary,
             ))
@@ -341,11 +364,11 @@ fn new_snapshot_id() -> i64 {
     ((high ^ low) & (i64::MAX as u64)) as i64
 }
 
-/// How long `main` keeps its snapshots, which a new snapshot must not reset.
-fn main_retention(base: &TableMetadata) -> Option<SnapshotRetention> {
+/// How long a branch keeps its snapshots, which a new snapshot must not reset.
+fn branch_retention(base: &TableMetadata, branch: &str) -> Option<SnapshotRetention> {
     let references = crate::table::references_of(base).ok()?;
-    let main = references.get(MAIN_BRANCH)?;
-    Some(main.retention.clone())
+    let reference = references.get(branch)?;
+    Some(reference.retention.clone())
 }
 
 /// Reads the manifests that a snapshot lists.

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use iceberg::spec::{DataFile, SnapshotSummaryCollector, Summary, TableMetadata};
-use iceberg::spec::{Operation, PartitionSpecRef, SchemaRef};
+use iceberg::spec::{
+    DataFile, Operation, PartitionSpecRef, SchemaRef, Snapshot, SnapshotSummaryCollector, Summary,
+};
 
 /// Pairs of (total, added, removed) summary keys.
 const TOTALS: [(&str, &str, &str); 6] = [
@@ -50,7 +51,7 @@ pub(super) fn summary(
     operation: Operation,
     added: &[ChangedFile],
     removed: &[ChangedFile],
-    base: &TableMetadata,
+    parent: Option<&Snapshot>,
     parent_files: ParentFiles,
     extra: &BTreeMap<String, String>,
 ) -> Summary {
@@ -67,7 +68,7 @@ pub(super) fn summary(
         .collect();
     // Counted numbers win over what a caller says they are.
     properties.extend(collector.build());
-    let parent = base.current_snapshot().map(|snapshot| snapshot.summary());
+    let parent = parent.map(Snapshot::summary);
     for (total_key, added_key, removed_key) in TOTALS {
         let number = |properties: &HashMap<String, String>, key: &str| {
             properties.get(key).and_then(|value| value.parse().ok())

@@ -35,6 +35,21 @@ pub(super) fn schema_of_columns(columns: &[ColumnDefinition]) -> Result<Schema> 
         .map_err(|error| CoordinatorError::InvalidInput(error.to_string()))
 }
 
+/// One column by itself, with field ids that only tell its parts apart.
+pub(super) fn field_of_column(column: &ColumnDefinition) -> NestedField {
+    let mut ids = FieldIds { last: 0 };
+    let id = ids.next();
+    let field_type = ids.type_of(&column.column_type);
+    let mut field = NestedField::new(id, &column.name, field_type, column.not_null);
+    field.doc.clone_from(&column.comment);
+    field
+}
+
+/// A type by itself, with field ids that only tell its parts apart.
+pub(super) fn type_of_column(column_type: &ColumnType) -> Type {
+    FieldIds { last: 0 }.type_of(column_type)
+}
+
 struct FieldIds {
     last: i32,
 }

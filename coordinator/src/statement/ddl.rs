@@ -10,7 +10,8 @@ use ingot_catalog::table::ident_name;
 use ingot_catalog::{Catalog, CatalogError};
 use ingot_engine::write::{PartitionColumn, SortColumn, partition_spec_of, sort_order_of};
 use ingot_sql::{
-    CreateSchema, CreateTable, DropSchema, DropTable, PartitionTransform, TableProperties,
+    CreateSchema, CreateTable, DropSchema, DropTable, PartitionField, PartitionTransform, SortField,
+    TableProperties,
 };
 
 use super::columns::schema_of_columns;
@@ -21,7 +22,7 @@ use crate::error::Result;
 use crate::service::StatementOutcome;
 
 /// Property under which Iceberg's writers keep a table's comment.
-const COMMENT: &str = "comment";
+pub(super) const COMMENT: &str = "comment";
 
 pub(super) async fn create_schema(
     context: &StatementContext,
@@ -140,25 +141,8 @@ pub(super) fn define_table(
     properties: &TableProperties,
     comment: Option<&str>,
 ) -> Result<TableDefinition> {
-    let partitioning: Vec<PartitionColumn> = properties
-        .partitioning
-        .iter()
-        .flatten()
-        .map(|field| PartitionColumn {
-            column: field.column.clone(),
-            transform: iceberg_transform(field.transform),
-        })
-        .collect();
-    let sorting: Vec<SortColumn> = properties
-        .sorted_by
-        .iter()
-        .flatten()
-        .map(|field| SortColumn {
-            column: field.column.clone(),
-            descending: field.descending,
-            nulls_first: field.nulls_first,
-        })
-        .collect();
+    let partitioning = partition_columns(properties.partitioning.as_deref().unwrap_or_default());
+    let sorting = sort_columns(properties.sorted_by.as_deref().unwrap_or_default());
     let partition_spec = partition_spec_of(&partitioning, &schema)?;
     let sort_order = sort_order_of(&sorting, &schema)?;
     let mut table_properties: HashMap<String, String> = properties
@@ -183,6 +167,29 @@ pub(super) fn define_table(
     })
 }
 
+/// The `partitioning` property as the engine takes it.
+pub(super) fn partition_columns(fields: &[PartitionField]) -> Vec<PartitionColumn> {
+    fields
+        .iter()
+        .map(|field| PartitionColumn {
+            column: field.column.clone(),
+            transform: iceberg_transform(field.transform),
+        })
+        .collect()
+}
+
+/// The `sorted_by` property as the engine takes it.
+pub(super) fn sort_columns(fields: &[SortField]) -> Vec<SortColumn> {
+    fields
+        .iter()
+        .map(|field| SortColumn {
+            column: field.column.clone(),
+            descending: field.descending,
+            nulls_first: field.nulls_first,
+        })
+        .collect()
+}
+
 fn iceberg_transform(transform: PartitionTransform) -> Transform {
     match transform {
         PartitionTransform::Identity => Transform::Identity,
@@ -195,7 +202,7 @@ fn iceberg_transform(transform: PartitionTransform) -> Transform {
     }
 }
 
-fn done(kind: &str, name: &str, what: impl Display) -> Result<StatementOutcome> {
+pub(super) fn done(kind: &str, name: &str, what: impl Display) -> Result<StatementOutcome> {
     Ok(StatementOutcome::Done {
         message: format!("{kind} {name} {what}"),
     })

@@ -1,5 +1,6 @@
 //! Executing statements: one file for each kind.
 
+mod alter;
 mod columns;
 mod context;
 mod ddl;
@@ -12,6 +13,7 @@ mod rows;
 mod session_commands;
 mod show;
 mod show_create;
+mod snapshot_procedures;
 mod write;
 
 use std::collections::BTreeMap;
@@ -39,6 +41,7 @@ pub async fn execute(context: StatementContext, statement: Statement) -> Result<
         Statement::CreateTable(create) => ddl::create_table(&context, create).await,
         Statement::CreateTableAs(create) => write::create_table_as(&context, create).await,
         Statement::DropTable(drop) => ddl::drop_table(&context, drop).await,
+        Statement::AlterTable(alter) => alter::alter_table(&context, alter).await,
         Statement::Insert(insert) => write::insert(&context, insert).await,
         Statement::CopyInto(copy) => write::copy_into(&context, copy).await,
         Statement::Delete(change) => row_change::delete(&context, change).await,
@@ -115,7 +118,6 @@ fn unsupported_name(statement: &Statement) -> &'static str {
         Statement::CreateView(view) if view.materialized => "CREATE MATERIALIZED VIEW",
         Statement::CreateView(_) => "CREATE VIEW",
         Statement::DropView(_) => "DROP VIEW",
-        Statement::AlterTable(_) => "ALTER TABLE",
         Statement::Analyze { .. } => "ANALYZE",
         Statement::ShowStats { .. } => "SHOW STATS",
         _ => "this statement",

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 
 use ingot_catalog::table::ident_name;
+use ingot_sql::sqlparser::ast::{Expr, UnaryOperator, Value};
 use ingot_sql::{CallArgument, ObjectName, SessionValue};
 
 use super::context::StatementContext;
+use super::snapshot_procedures::SnapshotProcedure;
+use crate::core::ResolvedTable;
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
 
@@ -26,14 +29,100 @@ pub(super) async fn call(
     match procedure.object() {
         REGISTER_TABLE => register_table(context, catalog_name, procedure, arguments).await,
         UNREGISTER_TABLE => unregister_table(context, catalog_name, procedure, arguments).await,
-        _ => Err(unknown(procedure)),
+        name => match SnapshotProcedure::of_name(name) {
+            Some(found) => {
+                let [schema, table] = ["schema_name", "table_name"];
+                let names: Vec<&str> = [schema, table]
+                    .into_iter()
+                    .chain(found.arguments().iter().copied())
+                    .collect();
+                let values = arguments_of(procedure, arguments, &names)?;
+                let [SessionValue::Text(schema), SessionValue::Text(table), own @ ..] =
+                    values.as_slice()
+                else {
+                    return Err(CoordinatorError::InvalidInput(format!(
+                        "schema_name and table_name must be texts: {}",
+                        usage(procedure, &names)
+                    )));
+                };
+                let name = ObjectName {
+                    parts: vec![catalog_name, schema.clone(), table.clone()],
+                };
+                let target = context.resolve_table(&name)?;
+                found.execute(context, &target, own).await
+            }
+            None => Err(unknown(procedure)),
+        },
+    }
+}
+
+/// Executes `ALTER TABLE … EXECUTE procedure`.
+pub(super) async fn execute_on_table(
+    context: &StatementContext,
+    target: &ResolvedTable,
+    procedure: &str,
+    arguments: &[(Option<String>, Expr)],
+    has_condition: bool,
+) -> Result<StatementOutcome> {
+    let Some(found) = SnapshotProcedure::of_name(procedure) else {
+        let what = format!("the table procedure {procedure}");
+        return Err(CoordinatorError::Unsupported(what));
+    };
+    if has_condition {
+        return Err(CoordinatorError::Unsupported(format!(
+            "WHERE after EXECUTE {procedure}"
+        )));
+    }
+    let name = ObjectName::new([procedure]);
+    let mut given = Vec::with_capacity(arguments.len());
+    for (argument, expression) in arguments {
+        let value = constant_of(expression).ok_or_else(|| {
+            CoordinatorError::InvalidInput(format!(
+                "argument {expression} of {procedure} is no constant"
+            ))
+        })?;
+        given.push(CallArgument {
+            name: argument.clone(),
+            value,
+        });
+    }
+    let values = arguments_of(&name, &given, found.arguments())?;
+    found.execute(context, target, &values).await
+}
+
+/// A text, number, boolean or time constant.
+fn constant_of(expression: &Expr) -> Option<SessionValue> {
+    match expression {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some(SessionValue::Text(text.clone())),
+            Value::Number(number, _) => Some(SessionValue::Number(number.clone())),
+            Value::Boolean(value) => Some(SessionValue::Boolean(*value)),
+            _ => None,
+        },
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => match constant_of(expr)? {
+            SessionValue::Number(number) => Some(SessionValue::Number(format!("-{number}"))),
+            _ => None,
+        },
+        Expr::TypedString(typed) => {
+            let text = typed.value.clone().into_string()?;
+            Some(SessionValue::Text(text))
+        }
+        _ => None,
     }
 }
 
 fn unknown(procedure: &ObjectName) -> CoordinatorError {
+    let others: Vec<String> = SnapshotProcedure::ALL
+        .iter()
+        .map(|procedure| format!("system.{}", procedure.name()))
+        .collect();
     CoordinatorError::InvalidInput(format!(
-        "procedure {procedure} does not exist: there are system.{REGISTER_TABLE} and \
-         system.{UNREGISTER_TABLE}"
+        "procedure {procedure} does not exist: there are system.{REGISTER_TABLE}, \
+         system.{UNREGISTER_TABLE}, {}",
+        others.join(", ")
     ))
 }
 
@@ -85,7 +174,33 @@ fn texts<const N: usize>(
     arguments: &[CallArgument],
     names: [&str; N],
 ) -> Result<[String; N]> {
-    let usage = || format!("write {procedure}({})", names.join(", "));
+    let mut texts = std::array::from_fn(|_| String::new());
+    let values = arguments_of(procedure, arguments, &names)?;
+    for ((name, value), text) in names.iter().zip(values).zip(&mut texts) {
+        match value {
+            SessionValue::Text(value) => *text = value,
+            other => {
+                return Err(CoordinatorError::InvalidInput(format!(
+                    "argument {name} must be a text, not {other}: {}",
+                    usage(procedure, &names)
+                )));
+            }
+        }
+    }
+    Ok(texts)
+}
+
+fn usage(procedure: &ObjectName, names: &[&str]) -> String {
+    format!("write {procedure}({})", names.join(", "))
+}
+
+/// The arguments of a procedure that takes exactly these, in their order.
+fn arguments_of(
+    procedure: &ObjectName,
+    arguments: &[CallArgument],
+    names: &[&str],
+) -> Result<Vec<SessionValue>> {
+    let usage = || usage(procedure, names);
     let mut given: HashMap<&str, &SessionValue> = HashMap::new();
     for (position, argument) in arguments.iter().enumerate() {
         let name = match &argument.name {
@@ -109,20 +224,12 @@ fn texts<const N: usize>(
             )));
         }
     }
-    let mut values = std::array::from_fn(|_| String::new());
-    for (name, value) in names.into_iter().zip(&mut values) {
-        let problem = match given.get(name) {
-            Some(SessionValue::Text(text)) => {
-                value.clone_from(text);
-                continue;
-            }
-            Some(other) => format!("must be a text, not {other}"),
-            None => "is missing".to_owned(),
-        };
-        return Err(CoordinatorError::InvalidInput(format!(
-            "argument {name} {problem}: {}",
-            usage()
-        )));
-    }
-    Ok(values)
+    names
+        .iter()
+        .map(|name| {
+            given.get(name).copied().cloned().ok_or_else(|| {
+                CoordinatorError::InvalidInput(format!("argument {name} is missing: {}", usage()))
+            })
+        })
+        .collect()
 }

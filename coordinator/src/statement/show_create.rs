@@ -1,7 +1,8 @@
 //! A table as the statement that would create it.
 
-use iceberg::spec::{NullOrder, PrimitiveType, SortDirection, Transform, Type};
+use iceberg::spec::{NullOrder, SortDirection, Transform};
 use ingot_catalog::Table;
+pub(super) use ingot_catalog::evolve::sql_type_name as type_name;
 
 /// `CREATE TABLE …` with columns, comments, partitioning, sort order and properties.
 pub(super) fn create_table(name: &str, table: &Table) -> String {
@@ -106,50 +107,6 @@ fn transform_text(transform: Transform, column: &str) -> String {
         Transform::Bucket(count) => format!("bucket({column}, {count})"),
         Transform::Truncate(width) => format!("truncate({column}, {width})"),
         other => format!("{other}({column})"),
-    }
-}
-
-/// An Iceberg type in the spelling of `CREATE TABLE`.
-pub(super) fn type_name(field_type: &Type) -> String {
-    match field_type {
-        Type::Primitive(primitive) => match primitive {
-            PrimitiveType::Boolean => "boolean".to_owned(),
-            PrimitiveType::Int => "integer".to_owned(),
-            PrimitiveType::Long => "bigint".to_owned(),
-            PrimitiveType::Float => "real".to_owned(),
-            PrimitiveType::Double => "double".to_owned(),
-            PrimitiveType::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
-            PrimitiveType::Date => "date".to_owned(),
-            PrimitiveType::Time => "time(6)".to_owned(),
-            PrimitiveType::Timestamp => "timestamp(6)".to_owned(),
-            PrimitiveType::Timestamptz => "timestamp(6) with time zone".to_owned(),
-            PrimitiveType::TimestampNs => "timestamp(9)".to_owned(),
-            PrimitiveType::TimestamptzNs => "timestamp(9) with time zone".to_owned(),
-            PrimitiveType::String => "varchar".to_owned(),
-            PrimitiveType::Uuid => "uuid".to_owned(),
-            PrimitiveType::Fixed(length) => format!("fixed({length})"),
-            PrimitiveType::Binary => "varbinary".to_owned(),
-        },
-        Type::List(list) => format!("array({})", type_name(&list.element_field.field_type)),
-        Type::Map(map) => format!(
-            "map({}, {})",
-            type_name(&map.key_field.field_type),
-            type_name(&map.value_field.field_type)
-        ),
-        Type::Struct(fields) => {
-            let fields: Vec<String> = fields
-                .fields()
-                .iter()
-                .map(|field| {
-                    format!(
-                        "{} {}",
-                        identifier(&field.name),
-                        type_name(&field.field_type)
-                    )
-                })
-                .collect();
-            format!("row({})", fields.join(", "))
-        }
     }
 }
 

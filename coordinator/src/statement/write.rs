@@ -8,9 +8,10 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, LogicalPlanBuilder, WriteOp};
 use iceberg::TableIdent;
-use iceberg::spec::{DataFile, Schema, SortOrder, UnboundPartitionSpec};
+use iceberg::spec::{DataFile, MAIN_BRANCH, Schema, SortOrder, UnboundPartitionSpec};
 use ingot_catalog::commit::{
-    StagedTable, append_files, commit_staged, stage_create, stage_create_or_replace,
+    StagedTable, append_files_to_branch, check_branch, commit_staged, stage_create,
+    stage_create_or_replace,
 };
 use ingot_catalog::table::ident_name;
 use ingot_catalog::{Catalog, CatalogError, Table};
@@ -140,11 +141,17 @@ pub(super) async fn insert(
 ) -> Result<StatementOutcome> {
     let target = context.resolve_table(&insert.table)?;
     let table = target.catalog.load_table(&target.ident).await?;
+    let branch = insert.branch.as_deref().unwrap_or(MAIN_BRANCH);
+    check_branch(&table, branch)?;
     let query = plan_insert_query(context, insert).await?;
     if insert.overwrite {
+        if branch != MAIN_BRANCH {
+            let what = format!("INSERT OVERWRITE of branch {branch}");
+            return Err(CoordinatorError::Unsupported(what));
+        }
         return row_change::overwrite(context, &target.catalog, &table, query).await;
     }
-    let rows = append(context, &target.catalog, &table, query, BTreeMap::new()).await?;
+    let rows = append(context, &target.catalog, &table, branch, query).await?;
     Ok(StatementOutcome::UpdateCount(rows))
 }
 
@@ -212,18 +219,30 @@ pub(super) async fn plan_insert_query(
     }
 }
 
-/// Appends the rows of a query to a table and returns their number.
-pub(super) async fn append(
+/// Appends the rows of a query to a branch of a table and returns their number.
+async fn append(
     context: &StatementContext,
     catalog: &Arc<dyn Catalog>,
     table: &Table,
+    branch: &str,
     query: LogicalPlan,
-    summary: BTreeMap<String, String>,
 ) -> Result<i64> {
     let files = write_files(context, catalog, table, query).await?;
     let written = summarize(&files);
-    let committed = append_files(catalog.as_ref(), table, files, summary).await;
-    finish(context, catalog, table, committed, written).await?;
+    let summary = BTreeMap::new();
+    let committed =
+        append_files_to_branch(catalog.as_ref(), table, branch, files, summary).await;
+    let snapshot_id = committed.as_ref().ok().and_then(|table| {
+        let snapshot = table.metadata.snapshot_for_ref(branch)?;
+        Some(snapshot.snapshot_id())
+    });
+    finish(context, catalog, table, committed, written.clone()).await?;
+    if branch != MAIN_BRANCH {
+        context.query.set_written(WrittenSummary {
+            snapshot_id,
+            ..written
+        });
+    }
     Ok(written.rows as i64)
 }
 

@@ -178,6 +178,12 @@ fn parse_call_argument(
             "arguments without a name come first"
         }
         _ => {
+            if let Some(time) = parse_time_constant(parser) {
+                return Ok(CallArgument {
+                    name,
+                    value: SessionValue::Text(time),
+                });
+            }
             let value = match parse_constant(parser, &what)? {
                 Constant::Text(text) => SessionValue::Text(text),
                 Constant::Number(number) => SessionValue::Number(number),
@@ -201,6 +207,20 @@ fn parse_call_argument(
         None => what,
     };
     Err(SqlError::invalid(argument, problem, location))
+}
+
+/// `TIMESTAMP '2026-01-31 12:00:00'` or `DATE '2026-01-31'`, which procedures take as text.
+fn parse_time_constant(parser: &mut Parser<'_>) -> Option<String> {
+    let Token::SingleQuotedString(text) = &parser.peek_nth_token_ref(1).token else {
+        return None;
+    };
+    let text = text.clone();
+    if !parser.peek_word("timestamp") && !parser.peek_word("date") {
+        return None;
+    }
+    parser.advance_token();
+    parser.advance_token();
+    Some(text)
 }
 
 /// `RUN JOB name`
