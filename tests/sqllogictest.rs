@@ -9,6 +9,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "sqllogictest/evolution.rs"]
+mod evolution;
 #[path = "sqllogictest/harness.rs"]
 mod harness;
 
@@ -25,4 +27,14 @@ async fn in_the_coordinator() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn distributed() {
     harness::run_all(Placement::Distributed, PARALLEL_FILES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn evolved_tables_agree_with_a_list_of_rows() {
+    evolution::run(Placement::Local, 0..12, 40).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn evolved_tables_agree_with_a_list_of_rows_on_workers() {
+    evolution::run(Placement::Distributed, 100..102, 25).await;
 }

@@ -10,7 +10,8 @@ use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
 use crate::error::{CatalogError, Result};
 use crate::storage::Storage;
-use crate::table::Table;
+use crate::table::{Table, ident_name};
+use crate::view::{View, ViewDefinition};
 
 /// One change to one table: applied only if every requirement still holds.
 #[derive(Debug, Clone)]
@@ -76,6 +77,48 @@ pub trait Catalog: Debug + Send + Sync {
 
     /// Renames a table within the catalog; its location does not change.
     async fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<()>;
+
+    /// View names of a schema, sorted, or `SchemaNotFound`.
+    async fn list_views(&self, schema: &str) -> Result<Vec<String>> {
+        let _ = schema;
+        Ok(Vec::new())
+    }
+
+    /// The view's newest state, or `ViewNotFound` with the nearest name. Loading a table of
+    /// this name fails with `IsView`.
+    async fn load_view(&self, ident: &TableIdent) -> Result<View> {
+        Err(CatalogError::ViewNotFound {
+            name: ident_name(ident),
+            suggestion: None,
+        })
+    }
+
+    /// Creates a view, or makes a new version of one that exists if it may be replaced.
+    ///
+    /// # Errors
+    /// `ViewExists`, `TableExists`; `Unsupported` for catalogs without views.
+    async fn put_view(
+        &self,
+        ident: &TableIdent,
+        definition: ViewDefinition,
+        or_replace: bool,
+    ) -> Result<View> {
+        let _ = (definition, or_replace);
+        Err(CatalogError::Unsupported(format!(
+            "view {} in catalog {}",
+            ident_name(ident),
+            self.name()
+        )))
+    }
+
+    /// Removes a view from the catalog. Returns the state dropped.
+    async fn drop_view(&self, ident: &TableIdent) -> Result<View> {
+        self.load_view(ident).await?;
+        Err(CatalogError::Unsupported(format!(
+            "dropping views of catalog {}",
+            self.name()
+        )))
+    }
 
     /// Adds a table that another engine wrote, by its newest metadata file. From then on
     /// this catalog commits to it; the other engine must not.

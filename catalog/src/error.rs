@@ -25,6 +25,21 @@ pub enum CatalogError {
     #[error("table {name} already exists")]
     TableExists { name: String },
 
+    /// No such view; `suggestion` is the nearest existing name.
+    #[error("view {name} does not exist{}", did_you_mean(.suggestion))]
+    ViewNotFound {
+        name: String,
+        suggestion: Option<String>,
+    },
+
+    /// A view of this name exists already.
+    #[error("view {name} already exists")]
+    ViewExists { name: String },
+
+    /// A table was wanted, and the name is that of a view.
+    #[error("{name} is a view, not a table")]
+    IsView { name: String },
+
     /// A schema of this name exists already.
     #[error("schema {name} already exists")]
     SchemaExists { name: String },

@@ -15,6 +15,7 @@ pub mod scan;
 pub mod sql_catalog;
 pub mod storage;
 pub mod table;
+pub mod view;
 
 pub use catalog::{Catalog, TableCommit};
 pub use database::{Database, DatabaseLock, Dialect, Migration};
@@ -22,3 +23,4 @@ pub use error::{CatalogError, Result};
 pub use sql_catalog::{SqlCatalog, SqlCatalogOptions};
 pub use storage::{FileInfo, Location, S3Config, Storage, StorageConfig};
 pub use table::{Table, TableVersion};
+pub use view::{View, ViewDefinition};

@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -26,7 +27,8 @@ use ingot_catalog::{
     Catalog, CatalogError, Result, SqlCatalog, Storage, Table, TableCommit, TableVersion,
 };
 
-/// A catalog in which somebody else is faster once: `first` runs before the next commit.
+/// A catalog in which somebody else is faster once: `first` runs before the next commit. It must
+/// come from another coordinator: writers of one process wait for each other.
 struct Overtaken {
     inner: Arc<SqlCatalog>,
     first: Mutex<Option<BoxFuture<'static, ()>>>,
@@ -194,10 +196,10 @@ async fn many_columns_added_at_once_are_all_there() {
 
 #[tokio::test]
 async fn a_change_is_made_on_top_of_the_one_that_overtook_it() {
-    let (_folder, catalog) = local_catalog().await;
+    let (folder, catalog) = local_catalog().await;
     let name = ident("s", "t");
     create_table(&*catalog, &name, &[]).await;
-    let (other, other_name) = (Arc::clone(&catalog), name.clone());
+    let (other, other_name) = (open_local(folder.path()).await, name.clone());
     let overtaken = Overtaken::new(&catalog, async move {
         change(&*other, &other_name, &add("first")).await.unwrap();
     });
@@ -213,9 +215,14 @@ async fn a_change_is_made_on_top_of_the_one_that_overtook_it() {
 
 #[tokio::test]
 async fn a_change_that_no_longer_fits_says_what_conflicts() {
-    let (_folder, catalog) = local_catalog().await;
+    let (folder, catalog) = local_catalog().await;
     for (table_name, theirs, ours, expected) in [
-        ("a", add("new"), add("new"), "column new of table s.a already exists"),
+        (
+            "a",
+            add("new"),
+            add("new"),
+            "column new of table s.a already exists",
+        ),
         (
             "b",
             drop_column("name"),
@@ -231,7 +238,7 @@ async fn a_change_that_no_longer_fits_says_what_conflicts() {
     ] {
         let name = ident("s", table_name);
         create_table(&*catalog, &name, &[]).await;
-        let (other, other_name) = (Arc::clone(&catalog), name.clone());
+        let (other, other_name) = (open_local(folder.path()).await, name.clone());
         let overtaken = Overtaken::new(&catalog, async move {
             change(&*other, &other_name, &theirs).await.unwrap();
         });
@@ -250,10 +257,10 @@ async fn a_change_that_no_longer_fits_says_what_conflicts() {
 
 #[tokio::test]
 async fn a_source_column_is_not_dropped_while_partitioning_takes_it() {
-    let (_folder, catalog) = local_catalog().await;
+    let (folder, catalog) = local_catalog().await;
     let name = ident("s", "t");
     create_table(&*catalog, &name, &[]).await;
-    let (other, other_name) = (Arc::clone(&catalog), name.clone());
+    let (other, other_name) = (open_local(folder.path()).await, name.clone());
     let overtaken = Overtaken::new(&catalog, async move {
         partition_by(&*other, &other_name, &[(3, "name", Transform::Identity)])
             .await
@@ -270,10 +277,10 @@ async fn a_source_column_is_not_dropped_while_partitioning_takes_it() {
 
 #[tokio::test]
 async fn a_table_that_was_replaced_meanwhile_is_another_one() {
-    let (_folder, catalog) = local_catalog().await;
+    let (folder, catalog) = local_catalog().await;
     let name = ident("s", "t");
     create_table(&*catalog, &name, &[]).await;
-    let (other, other_name) = (Arc::clone(&catalog), name.clone());
+    let (other, other_name) = (open_local(folder.path()).await, name.clone());
     let overtaken = Overtaken::new(&catalog, async move {
         other.drop_table(&other_name).await.unwrap();
         create_table(&*other, &other_name, &[]).await;
@@ -287,17 +294,23 @@ async fn a_table_that_was_replaced_meanwhile_is_another_one() {
 /// Appends a file that was written for the table as it was before `theirs`, which comes in
 /// either before the append begins or just before its commit.
 async fn append_after(
+    folder: &Path,
     catalog: &Arc<SqlCatalog>,
     name: &TableIdent,
     at_commit: bool,
     theirs: impl Fn(Arc<SqlCatalog>, TableIdent) -> BoxFuture<'static, ()>,
 ) -> Result<Table> {
     let table = create_table(&**catalog, name, &[]).await;
-    let table = append_files(&**catalog, &table, vec![data_file(&table, "a", 1)], no_summary())
-        .await
-        .unwrap();
+    let table = append_files(
+        &**catalog,
+        &table,
+        vec![data_file(&table, "a", 1)],
+        no_summary(),
+    )
+    .await
+    .unwrap();
     let files = vec![data_file(&table, "b", 2)];
-    let interference = theirs(Arc::clone(catalog), name.clone());
+    let interference = theirs(open_local(folder).await, name.clone());
     if at_commit {
         let overtaken = Overtaken::new(catalog, interference);
         append_files(&overtaken, &table, files, no_summary()).await
@@ -309,15 +322,23 @@ async fn append_after(
 
 #[tokio::test]
 async fn appends_are_rebased_on_changes_that_leave_their_columns() {
-    let (_folder, catalog) = local_catalog().await;
+    let (folder, catalog) = local_catalog().await;
     for at_commit in [false, true] {
         let name = ident("s", &format!("added_{at_commit}"));
-        let table = append_after(&catalog, &name, at_commit, |catalog, name| {
-            Box::pin(async move {
-                change(&*catalog, &name, &add("new")).await.unwrap();
-                change(&*catalog, &name, &rename("name", "label")).await.unwrap();
-            })
-        })
+        let table = append_after(
+            folder.path(),
+            &catalog,
+            &name,
+            at_commit,
+            |catalog, name| {
+                Box::pin(async move {
+                    change(&*catalog, &name, &add("new")).await.unwrap();
+                    change(&*catalog, &name, &rename("name", "label"))
+                        .await
+                        .unwrap();
+                })
+            },
+        )
         .await
         .unwrap();
         assert_eq!(column_names(&table), ["id", "day", "label", "new"]);
@@ -331,18 +352,27 @@ async fn appends_are_rebased_on_changes_that_leave_their_columns() {
         assert_no_orphans(&catalog, &name).await;
 
         let name = ident("s", &format!("respecified_{at_commit}"));
-        let table = append_after(&catalog, &name, at_commit, |catalog, name| {
-            Box::pin(async move {
-                let fields = [(1, "id_bucket", Transform::Bucket(4))];
-                partition_by(&*catalog, &name, &fields).await.unwrap();
-            })
-        })
+        let table = append_after(
+            folder.path(),
+            &catalog,
+            &name,
+            at_commit,
+            |catalog, name| {
+                Box::pin(async move {
+                    let fields = [(1, "id_bucket", Transform::Bucket(4))];
+                    partition_by(&*catalog, &name, &fields).await.unwrap();
+                })
+            },
+        )
         .await
         .unwrap();
         assert_eq!(table.metadata.default_partition_spec_id(), 1);
         let manifests = manifests_of(&catalog, &table).await;
         // Both files are in the partitioning that they were written with.
-        assert!(manifests.iter().all(|(spec_id, _)| *spec_id == 0), "{manifests:?}");
+        assert!(
+            manifests.iter().all(|(spec_id, _)| *spec_id == 0),
+            "{manifests:?}"
+        );
         let files = live_files(catalog.storage(), &table, &TableVersion::Current).await;
         assert_eq!(names(&files), ["a", "b"]);
         assert_no_orphans(&catalog, &name).await;
@@ -351,22 +381,33 @@ async fn appends_are_rebased_on_changes_that_leave_their_columns() {
 
 #[tokio::test]
 async fn appends_to_columns_that_are_gone_are_refused() {
-    let (_folder, catalog) = local_catalog().await;
+    let (folder, catalog) = local_catalog().await;
     for at_commit in [false, true] {
         for is_added_again in [false, true] {
             let name = ident("s", &format!("dropped_{at_commit}_{is_added_again}"));
-            let error = append_after(&catalog, &name, at_commit, |catalog, name| {
-                Box::pin(async move {
-                    change(&*catalog, &name, &drop_column("name")).await.unwrap();
-                    if is_added_again {
-                        change(&*catalog, &name, &add("name")).await.unwrap();
-                    }
-                })
-            })
+            let error = append_after(
+                folder.path(),
+                &catalog,
+                &name,
+                at_commit,
+                |catalog, name| {
+                    Box::pin(async move {
+                        change(&*catalog, &name, &drop_column("name"))
+                            .await
+                            .unwrap();
+                        if is_added_again {
+                            change(&*catalog, &name, &add("name")).await.unwrap();
+                        }
+                    })
+                },
+            )
             .await
             .unwrap_err();
             assert!(error.is_conflict(), "{error}");
-            assert!(error.to_string().contains("column name was dropped"), "{error}");
+            assert!(
+                error.to_string().contains("column name was dropped"),
+                "{error}"
+            );
             let table = catalog.load_table(&name).await.unwrap();
             let files = live_files(catalog.storage(), &table, &TableVersion::Current).await;
             assert_eq!(names(&files), ["a"]);
@@ -378,7 +419,11 @@ async fn appends_to_columns_that_are_gone_are_refused() {
 /// Partition spec and entries of each manifest of the current snapshot.
 async fn manifests_of(catalog: &Arc<SqlCatalog>, table: &Table) -> Vec<(i32, usize)> {
     let snapshot = table.metadata.current_snapshot().unwrap();
-    let content = catalog.storage().read(snapshot.manifest_list()).await.unwrap();
+    let content = catalog
+        .storage()
+        .read(snapshot.manifest_list())
+        .await
+        .unwrap();
     let version = table.metadata.format_version();
     let list = iceberg::spec::ManifestList::parse_with_version(&content, version).unwrap();
     let mut manifests = Vec::new();
@@ -395,12 +440,17 @@ async fn manifests_of(catalog: &Arc<SqlCatalog>, table: &Table) -> Vec<(i32, usi
 
 #[tokio::test]
 async fn branches_get_their_own_snapshots() {
-    let (_folder, catalog) = local_catalog().await;
+    let (folder, catalog) = local_catalog().await;
     let name = ident("s", "t");
     let table = create_table(&*catalog, &name, &[]).await;
-    let table = append_files(&*catalog, &table, vec![data_file(&table, "a", 1)], no_summary())
-        .await
-        .unwrap();
+    let table = append_files(
+        &*catalog,
+        &table,
+        vec![data_file(&table, "a", 1)],
+        no_summary(),
+    )
+    .await
+    .unwrap();
     let on_main = table.metadata.current_snapshot_id();
     let table = commit_metadata(&*catalog, &name, |table| {
         set_reference(table, &branch("audit"))
@@ -421,16 +471,21 @@ async fn branches_get_their_own_snapshots() {
     let on_audit = TableVersion::Reference("audit".to_string());
     let files = live_files(catalog.storage(), &table, &on_audit).await;
     assert_eq!(names(&files), ["a", "b"]);
-    let table = append_files(&*catalog, &table, vec![data_file(&table, "c", 3)], no_summary())
-        .await
-        .unwrap();
+    let table = append_files(
+        &*catalog,
+        &table,
+        vec![data_file(&table, "c", 3)],
+        no_summary(),
+    )
+    .await
+    .unwrap();
     let files = live_files(catalog.storage(), &table, &TableVersion::Current).await;
     assert_eq!(names(&files), ["a", "c"]);
     // Only what was current on main is in its log.
     assert_eq!(table.metadata.history().len(), 2);
 
     // The branch is dropped while it is written to.
-    let (other, other_name) = (Arc::clone(&catalog), name.clone());
+    let (other, other_name) = (open_local(folder.path()).await, name.clone());
     let overtaken = Overtaken::new(&catalog, async move {
         commit_metadata(&*other, &other_name, |table| {
             drop_reference(table, ReferenceKind::Branch, "audit", false)
@@ -443,7 +498,10 @@ async fn branches_get_their_own_snapshots() {
         .await
         .unwrap_err();
     assert!(error.is_conflict(), "{error}");
-    assert!(error.to_string().contains("branch audit was dropped"), "{error}");
+    assert!(
+        error.to_string().contains("branch audit was dropped"),
+        "{error}"
+    );
     assert_no_orphans(&catalog, &name).await;
 }
 
@@ -510,7 +568,9 @@ async fn manifests_of_a_widened_partition_column_are_merged_by_type() {
     let files = live_files(catalog.storage(), &table, &TableVersion::Current).await;
     assert_eq!(
         names(&files),
-        ["int-0", "int-1", "int-2", "last", "late", "long-0", "long-1", "long-2"]
+        [
+            "int-0", "int-1", "int-2", "last", "late", "long-0", "long-1", "long-2"
+        ]
     );
     let manifests = manifests_of(&catalog, &table).await;
     assert!(manifests.len() <= 4, "{manifests:?}");
@@ -542,7 +602,9 @@ async fn appends_race_with_evolution() {
                 partition_by(&*catalog, &name, &[(2, field, transform)])
                     .await
                     .unwrap();
-                change(&*catalog, &name, &drop_column(&column)).await.unwrap();
+                change(&*catalog, &name, &drop_column(&column))
+                    .await
+                    .unwrap();
             }
         })
     };
@@ -578,7 +640,9 @@ async fn appends_race_with_evolution() {
     assert_eq!(table.metadata.partition_specs_iter().len(), 3);
     assert_no_orphans(&catalog, &name).await;
     let dropped = catalog.drop_table(&name).await.unwrap();
-    delete_table_files(catalog.storage(), &dropped).await.unwrap();
+    delete_table_files(catalog.storage(), &dropped)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::datasource::TableProvider;
 use iceberg::{NamespaceIdent, TableIdent};
-use ingot_catalog::Catalog;
+use ingot_catalog::{Catalog, CatalogError};
+use ingot_engine::schema::query_schema_of;
 use uuid::Uuid;
 
 use crate::core::Core;
@@ -183,7 +184,13 @@ impl SqlService for Coordinator {
     async fn table_schema(&self, catalog: &str, schema: &str, table: &str) -> Result<SchemaRef> {
         let catalog = self.core.catalog(catalog)?;
         let ident = TableIdent::new(NamespaceIdent::new(schema.to_owned()), table.to_owned());
-        let table = catalog.load_table(&ident).await?;
+        let table = match catalog.load_table(&ident).await {
+            Err(CatalogError::IsView { .. }) => {
+                let view = catalog.load_view(&ident).await?;
+                return Ok(query_schema_of(&view.definition()?.schema)?);
+            }
+            loaded => loaded?,
+        };
         Ok(self.core.table_provider(catalog, table)?.schema())
     }
 }

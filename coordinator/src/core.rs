@@ -45,6 +45,16 @@ pub struct ResolvedTable {
 impl Core {
     /// The planner's state for one statement of a session.
     pub fn session_state(&self, session: &Session) -> SessionState {
+        self.session_state_in_views(session, Vec::new())
+    }
+
+    /// The planner's state for the query of a view (`catalog.schema.view`), which must not read
+    /// the view itself.
+    pub fn session_state_of_view(&self, session: &Session, view: String) -> SessionState {
+        self.session_state_in_views(session, vec![view])
+    }
+
+    fn session_state_in_views(&self, session: &Session, views: Vec<String>) -> SessionState {
         let wanted = session
             .properties
             .get(session_properties::TARGET_PARTITIONS)
@@ -59,6 +69,7 @@ impl Core {
             time_zone: time_zone.clone(),
             default_catalog: session.catalog.clone(),
             default_schema: session.schema.clone(),
+            views_in_planning: views,
             ..SessionOptions::default()
         };
         let mut state = new_session_state(self.runtime.clone(), &self.catalog_list, &options);

@@ -7,6 +7,7 @@
 
 mod information_schema;
 mod relation;
+mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,13 +16,15 @@ use async_trait::async_trait;
 use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use iceberg::{NamespaceIdent, TableIdent};
 use ingot_catalog::scan::ManifestCache;
-use ingot_catalog::{Catalog, CatalogError};
+use ingot_catalog::{Catalog, CatalogError, TableVersion};
 use parking_lot::RwLock;
 
 use self::information_schema::InformationSchema;
 use self::relation::Relation;
+use self::view::plan_view;
 use crate::error::{EngineError, Result};
 use crate::functions::TABLE_FUNCTION_NAMES;
 use crate::metadata_table::MetadataTableProvider;
@@ -102,14 +105,25 @@ impl CatalogList {
         catalog: &Arc<dyn Catalog>,
         schema: &str,
         name: &str,
-        time_zone: &str,
+        scope: &PlanningScope,
     ) -> Result<Arc<dyn TableProvider>> {
-        let relation = Relation::parse(name, time_zone).await?;
+        let relation = Relation::parse(name, &scope.time_zone).await?;
         let ident = TableIdent::new(
             NamespaceIdent::new(schema.to_string()),
             relation.table.clone(),
         );
-        let table = catalog.load_table(&ident).await?;
+        let table = match catalog.load_table(&ident).await {
+            Err(CatalogError::IsView { name }) => {
+                if relation.metadata_table.is_some() || relation.version != TableVersion::Current {
+                    return Err(EngineError::Unsupported(format!(
+                        "time travel or a metadata table of {name}, which is a view,"
+                    )));
+                }
+                let view = catalog.load_view(&ident).await?;
+                return plan_view(self, scope, catalog.name(), &view).await;
+            }
+            loaded => loaded?,
+        };
         let services = self.services.clone();
         match relation.metadata_table {
             Some(kind) => {
@@ -126,21 +140,28 @@ impl CatalogList {
     }
 }
 
-/// The catalogs as one session sees them: its time zone decides what a time without one
-/// means in `FOR TIMESTAMP AS OF`.
+/// What planning a session's queries takes besides the catalogs.
+#[derive(Debug, Clone)]
+pub struct PlanningScope {
+    /// An IANA name or an offset: what a time without one means in `FOR TIMESTAMP AS OF`.
+    pub time_zone: Arc<str>,
+    /// For the queries of views, which are planned in sessions of their own.
+    pub runtime: Arc<RuntimeEnv>,
+    /// The views (`catalog.schema.view`) whose queries are being planned, outermost first.
+    pub views: Arc<[String]>,
+}
+
+/// The catalogs as one session sees them.
 #[derive(Debug)]
 pub struct SessionCatalogs {
     list: Arc<CatalogList>,
-    time_zone: Arc<str>,
+    scope: PlanningScope,
 }
 
 impl SessionCatalogs {
-    /// The catalogs for a session in a time zone (an IANA name or an offset).
-    pub fn new(list: Arc<CatalogList>, time_zone: &str) -> Self {
-        Self {
-            list,
-            time_zone: time_zone.into(),
-        }
+    /// The catalogs for a session.
+    pub fn new(list: Arc<CatalogList>, scope: PlanningScope) -> Self {
+        Self { list, scope }
     }
 
     /// The catalogs of the process.
@@ -170,7 +191,7 @@ impl CatalogProviderList for SessionCatalogs {
             return Some(Arc::new(IcebergCatalogProvider {
                 list: Arc::clone(&self.list),
                 catalog,
-                time_zone: Arc::clone(&self.time_zone),
+                scope: self.scope.clone(),
             }));
         }
         self.list.other_catalogs.read().get(name).cloned()
@@ -182,7 +203,7 @@ impl CatalogProviderList for SessionCatalogs {
 struct IcebergCatalogProvider {
     list: Arc<CatalogList>,
     catalog: Arc<dyn Catalog>,
-    time_zone: Arc<str>,
+    scope: PlanningScope,
 }
 
 impl IcebergCatalogProvider {
@@ -238,9 +259,9 @@ impl SchemaProvider for IcebergSchemaProvider {
         let IcebergCatalogProvider {
             list,
             catalog,
-            time_zone,
+            scope,
         } = &self.catalog;
-        match list.load(catalog, &self.schema, name, time_zone).await {
+        match list.load(catalog, &self.schema, name, scope).await {
             Ok(table) => Ok(Some(table)),
             Err(error) if is_not_found(&error) && TABLE_FUNCTION_NAMES.contains(&name) => Ok(None),
             Err(error) => Err(error.into()),
@@ -257,7 +278,9 @@ fn is_not_found(error: &EngineError) -> bool {
     matches!(
         error,
         EngineError::Catalog(
-            CatalogError::TableNotFound { .. } | CatalogError::SchemaNotFound { .. }
+            CatalogError::TableNotFound { .. }
+                | CatalogError::ViewNotFound { .. }
+                | CatalogError::SchemaNotFound { .. }
         )
     )
 }

@@ -9,7 +9,7 @@ use datafusion::prelude::SessionConfig;
 use uuid::Uuid;
 
 use crate::aggregates::count_udaf;
-use crate::catalog_list::{CatalogList, SessionCatalogs};
+use crate::catalog_list::{CatalogList, PlanningScope, SessionCatalogs};
 use crate::float_coercion;
 use crate::functions::{NamedArguments, table_functions};
 use crate::types::IngotTypePlanner;
@@ -40,6 +40,9 @@ pub struct SessionOptions {
     /// Whether Parquet scans filter rows while they decode (late materialisation) instead
     /// of after.
     pub filter_while_scanning: bool,
+    /// The views (`catalog.schema.view`) whose queries are being planned with this session,
+    /// outermost first: none of them may be read again.
+    pub views_in_planning: Vec<String>,
 }
 
 impl Default for SessionOptions {
@@ -52,6 +55,7 @@ impl Default for SessionOptions {
             default_catalog: DEFAULT_CATALOG.to_string(),
             default_schema: DEFAULT_SCHEMA.to_string(),
             filter_while_scanning: false,
+            views_in_planning: Vec::new(),
         }
     }
 }
@@ -113,7 +117,12 @@ pub fn session_state_builder(
     options: &SessionOptions,
     config: SessionConfig,
 ) -> SessionStateBuilder {
-    let session_catalogs = SessionCatalogs::new(Arc::clone(catalogs), &options.time_zone);
+    let scope = PlanningScope {
+        time_zone: options.time_zone.as_str().into(),
+        runtime: Arc::clone(&runtime),
+        views: options.views_in_planning.as_slice().into(),
+    };
+    let session_catalogs = SessionCatalogs::new(Arc::clone(catalogs), scope);
     let mut builder = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)

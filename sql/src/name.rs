@@ -94,7 +94,11 @@ pub struct ColumnPath {
 
 impl fmt::Display for ColumnPath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let quoted: Vec<String> = self.parts.iter().map(|part| quote_identifier(part)).collect();
+        let quoted: Vec<String> = self
+            .parts
+            .iter()
+            .map(|part| quote_identifier(part))
+            .collect();
         formatter.write_str(&quoted.join("."))
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use sqlparser::ast::{self, Expr, Query};
 
 use crate::name::{ColumnPath, ObjectName};
-use crate::table_properties::{TableProperties, TablePropertyChanges};
 use crate::relation::RelationVersion;
+use crate::table_properties::{TableProperties, TablePropertyChanges};
 use crate::types::ColumnType;
 
 /// One SQL statement.

@@ -132,7 +132,10 @@ fn clause_at(tokens: &[TokenWithSpan], index: usize) -> Option<Clause> {
 }
 
 /// A snapshot id or the name of a branch or tag.
-pub(crate) fn version_of(expression: &Expr, location: Location) -> Result<RelationVersion, SqlError> {
+pub(crate) fn version_of(
+    expression: &Expr,
+    location: Location,
+) -> Result<RelationVersion, SqlError> {
     let invalid = || {
         SqlError::invalid(
             "version in FOR VERSION AS OF",

@@ -43,6 +43,7 @@ const REFUSED: &[&str] = &[
     "ALTER TABLE t EXECUTE f(a => 1, 2)",
     "CREATE BRANCH b",
     "INSERT INTO t @ SELECT 1",
+    "INSERT OVERWRITE t @ audit SELECT 1",
     "SELECT * FROM t @ audit",
     "CALL system.f(a => 1, 2)",
     "CALL system.f(b)",

@@ -83,15 +83,15 @@ async fn run_file(file: &Path, placement: Placement) -> Result<(), String> {
 }
 
 /// A lakehouse in a temporary folder, with its workers.
-struct TestEngine {
-    lakehouse: Arc<Lakehouse>,
+pub struct TestEngine {
+    pub lakehouse: Arc<Lakehouse>,
     workers: Vec<Worker>,
     shutdown: CancellationToken,
     _folder: TempDir,
 }
 
 impl TestEngine {
-    async fn start(placement: Placement) -> Self {
+    pub async fn start(placement: Placement) -> Self {
         let folder = TempDir::new().unwrap();
         let shutdown = CancellationToken::new();
         let worker_port = (placement == Placement::Distributed).then(|| WorkerPortOptions {
@@ -144,7 +144,7 @@ impl TestEngine {
         }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         for worker in self.workers {
             worker.wait().await.unwrap();
@@ -153,13 +153,13 @@ impl TestEngine {
 }
 
 /// One session: what `connection name` in a file means.
-struct TestSession {
+pub struct TestSession {
     lakehouse: Arc<Lakehouse>,
     session: SessionId,
 }
 
 impl TestSession {
-    async fn open(
+    pub async fn open(
         lakehouse: Arc<Lakehouse>,
         placement: Placement,
     ) -> Result<Self, CoordinatorError> {

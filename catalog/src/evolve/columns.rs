@@ -71,11 +71,9 @@ fn edit_at(
         return edit(field).map(Arc::new);
     };
     let changed_type = match field.field_type.as_ref() {
-        Type::Struct(inner) => Type::Struct(StructType::new(edit_field(
-            inner.fields(),
-            path,
-            edit,
-        )?)),
+        Type::Struct(inner) => {
+            Type::Struct(StructType::new(edit_field(inner.fields(), path, edit)?))
+        }
         Type::List(list) if name == ELEMENT => {
             Type::List(ListType::new(edit_at(&list.element_field, rest, edit)?))
         }
@@ -100,17 +98,21 @@ pub(super) fn edit_level(
     if parent.is_empty() {
         return edit(fields);
     }
-    edit_field(fields, parent, &mut |field| match field.field_type.as_ref() {
-        Type::Struct(inner) => {
-            let mut changed = field.clone();
-            changed.field_type = Box::new(Type::Struct(StructType::new(edit(inner.fields())?)));
-            Ok(changed)
-        }
-        _ => Err(CatalogError::InvalidInput(format!(
-            "column {} is no row: it cannot have fields",
-            parent.join(".")
-        ))),
-    })
+    edit_field(
+        fields,
+        parent,
+        &mut |field| match field.field_type.as_ref() {
+            Type::Struct(inner) => {
+                let mut changed = field.clone();
+                changed.field_type = Box::new(Type::Struct(StructType::new(edit(inner.fields())?)));
+                Ok(changed)
+            }
+            _ => Err(CatalogError::InvalidInput(format!(
+                "column {} is no row: it cannot have fields",
+                parent.join(".")
+            ))),
+        },
+    )
 }
 
 /// The names that stand at one level, for suggestions.
@@ -123,7 +125,10 @@ pub(super) fn suggestion(fields: &[NestedFieldRef], path: &[String]) -> String {
         false => match find(fields, parent).map(|(field, _)| field.field_type.as_ref()) {
             Some(Type::Struct(inner)) => inner.fields(),
             Some(Type::List(_)) => {
-                return format!(": write {}.{ELEMENT} for what is in the array", parent.join("."));
+                return format!(
+                    ": write {}.{ELEMENT} for what is in the array",
+                    parent.join(".")
+                );
             }
             Some(Type::Map(_)) => {
                 return format!(": write {}.{VALUE} for the map's values", parent.join("."));

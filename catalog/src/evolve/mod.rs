@@ -14,7 +14,9 @@ mod schema;
 
 pub use partitioning::{set_partitioning, set_sort_order};
 pub use promotion::sql_type_name;
-pub use references::{ReferenceChange, ReferenceKind, ReferenceMode, drop_reference, set_reference};
+pub use references::{
+    ReferenceChange, ReferenceKind, ReferenceMode, drop_reference, set_reference,
+};
 pub use rollback::{fast_forward, rollback_to_snapshot, rollback_to_time, set_current_snapshot};
 pub use schema::{ColumnPosition, SchemaChange, change_schema};
 

@@ -126,13 +126,12 @@ mod tests {
                 }
             }
         }
-        let expected = [
-            "integer bigint",
-            "real double",
-            "decimal(5,2) decimal(7,2)",
-        ];
+        let expected = ["integer bigint", "real double", "decimal(5,2) decimal(7,2)"];
         assert_eq!(allowed, expected);
         let error = check_promotion("c", &all[1], &all[0]).unwrap_err();
-        assert!(error.to_string().contains("from bigint to integer"), "{error}");
+        assert!(
+            error.to_string().contains("from bigint to integer"),
+            "{error}"
+        );
     }
 }

@@ -83,11 +83,7 @@ pub fn fast_forward(table: &Table, branch: &str, to: &str) -> Result<Vec<TableUp
             table.name()
         )));
     }
-    if !is_ancestor(
-        &table.metadata,
-        reference.snapshot_id,
-        target.snapshot_id(),
-    ) {
+    if !is_ancestor(&table.metadata, reference.snapshot_id, target.snapshot_id()) {
         return Err(CatalogError::InvalidInput(format!(
             "branch {branch} of table {} is no ancestor of {to}: it has snapshots that {to} has not",
             table.name()

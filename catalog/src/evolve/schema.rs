@@ -261,12 +261,7 @@ impl Editor<'_> {
         Ok(())
     }
 
-    fn rename(
-        &self,
-        path: &[String],
-        new_name: &str,
-        if_exists: bool,
-    ) -> Result<Vec<TableUpdate>> {
+    fn rename(&self, path: &[String], new_name: &str, if_exists: bool) -> Result<Vec<TableUpdate>> {
         let (field, _) = match find(self.fields(), path) {
             None if if_exists => return Ok(Vec::new()),
             _ => self.existing(path)?,
@@ -326,10 +321,8 @@ impl Editor<'_> {
             return Err(self.error(path, "cannot be moved after itself"));
         }
         let fields = edit_level(self.fields(), parent, &mut |level| {
-            let (moved, mut others): (Vec<_>, Vec<_>) = level
-                .iter()
-                .cloned()
-                .partition(|field| field.name == *name);
+            let (moved, mut others): (Vec<_>, Vec<_>) =
+                level.iter().cloned().partition(|field| field.name == *name);
             let index = self.index_of(position, &others, parent)?;
             others.splice(index..index, moved);
             Ok(others)
@@ -337,11 +330,7 @@ impl Editor<'_> {
         self.updates(fields)
     }
 
-    fn edit(
-        &self,
-        path: &[String],
-        change: impl Fn(&mut NestedField),
-    ) -> Result<Vec<TableUpdate>> {
+    fn edit(&self, path: &[String], change: impl Fn(&mut NestedField)) -> Result<Vec<TableUpdate>> {
         self.existing(path)?;
         let fields = edit_field(self.fields(), path, &mut |field| {
             let mut changed = field.clone();

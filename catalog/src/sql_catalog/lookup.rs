@@ -6,6 +6,7 @@ use std::sync::Arc;
 use iceberg::TableIdent;
 use iceberg::spec::{TableMetadata, TableMetadataRef};
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::schema::{MAIN_REF, SCHEMA_ROW, kind};
 use super::{Inner, LOCATION, names, nearest_name, schema_of};
@@ -42,33 +43,39 @@ impl Inner {
 
     /// Names of the live schemas (of the catalog) or tables (of `schema`), sorted.
     pub(super) async fn names(&self, schema: Option<&str>) -> Result<Vec<String>> {
-        let rows = match schema {
-            None => {
-                sqlx::query(
-                    "SELECT schema_name FROM catalog_objects
-                     WHERE catalog_id = $1 AND ref_id = $2 AND to_version IS NULL
-                       AND content IS NOT NULL AND kind = $3",
-                )
-                .bind(self.catalog_id)
-                .bind(MAIN_REF)
-                .bind(kind::SCHEMA)
-                .fetch_all(self.database.pool())
-                .await
-            }
-            Some(schema) => {
-                sqlx::query(
-                    "SELECT object_name FROM catalog_objects
-                     WHERE catalog_id = $1 AND ref_id = $2 AND to_version IS NULL
-                       AND content IS NOT NULL AND kind = $3 AND schema_name = $4",
-                )
-                .bind(self.catalog_id)
-                .bind(MAIN_REF)
-                .bind(kind::TABLE)
-                .bind(schema)
-                .fetch_all(self.database.pool())
-                .await
-            }
+        let Some(schema) = schema else {
+            let rows = sqlx::query(
+                "SELECT schema_name FROM catalog_objects
+                 WHERE catalog_id = $1 AND ref_id = $2 AND to_version IS NULL
+                   AND content IS NOT NULL AND kind = $3",
+            )
+            .bind(self.catalog_id)
+            .bind(MAIN_REF)
+            .bind(kind::SCHEMA)
+            .fetch_all(self.database.pool())
+            .await;
+            return self.sorted_names(rows);
         };
+        self.names_of_kind(schema, kind::TABLE).await
+    }
+
+    /// Names of the live tables or views of a schema, sorted.
+    pub(super) async fn names_of_kind(&self, schema: &str, kind: &str) -> Result<Vec<String>> {
+        let rows = sqlx::query(
+            "SELECT object_name FROM catalog_objects
+             WHERE catalog_id = $1 AND ref_id = $2 AND to_version IS NULL
+               AND content IS NOT NULL AND kind = $3 AND schema_name = $4",
+        )
+        .bind(self.catalog_id)
+        .bind(MAIN_REF)
+        .bind(kind)
+        .bind(schema)
+        .fetch_all(self.database.pool())
+        .await;
+        self.sorted_names(rows)
+    }
+
+    fn sorted_names(&self, rows: Result<Vec<AnyRow>, sqlx::Error>) -> Result<Vec<String>> {
         let names: Result<Vec<String>, sqlx::Error> =
             rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
         let mut names = names.map_err(|source| self.error(source))?;
@@ -95,6 +102,15 @@ impl Inner {
         match self.content(schema, SCHEMA_ROW, kind::SCHEMA).await {
             Ok(Some(_)) => {}
             Ok(None) => return self.schema_not_found(schema).await,
+            Err(error) => return error,
+        }
+        match self.content(schema, ident.name(), kind::VIEW).await {
+            Ok(Some(_)) => {
+                return CatalogError::IsView {
+                    name: ident_name(ident),
+                };
+            }
+            Ok(None) => {}
             Err(error) => return error,
         }
         match self.names(Some(schema)).await {

@@ -11,6 +11,7 @@ mod operations;
 mod publish;
 mod schema;
 mod version;
+mod views;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use crate::catalog::{Catalog, TableCommit};
 use crate::error::{CatalogError, Result};
 use crate::storage::{Location, Storage};
 use crate::table::{Table, ident_name};
+use crate::view::{View, ViewDefinition};
 
 #[async_trait]
 impl Catalog for SqlCatalog {
@@ -92,6 +93,36 @@ impl Catalog for SqlCatalog {
             self.inner.schema_properties(schema).await?;
         }
         Ok(names)
+    }
+
+    async fn list_views(&self, schema: &str) -> Result<Vec<String>> {
+        let names = self.inner.names_of_kind(schema, kind::VIEW).await?;
+        if names.is_empty() {
+            self.inner.schema_properties(schema).await?;
+        }
+        Ok(names)
+    }
+
+    async fn load_view(&self, ident: &TableIdent) -> Result<View> {
+        match self.inner.find_view(ident).await? {
+            Some(view) => Ok(view),
+            None => Err(self.inner.view_not_found(ident).await),
+        }
+    }
+
+    async fn put_view(
+        &self,
+        ident: &TableIdent,
+        definition: ViewDefinition,
+        or_replace: bool,
+    ) -> Result<View> {
+        self.inner
+            .put_view_in_background(ident, definition, or_replace)
+            .await
+    }
+
+    async fn drop_view(&self, ident: &TableIdent) -> Result<View> {
+        self.inner.drop_view(ident).await
     }
 
     async fn load_table(&self, ident: &TableIdent) -> Result<Table> {

@@ -185,8 +185,14 @@ impl Inner {
         let ident = &table.commit.ident;
         let name = (schema_of(ident).map_err(Failure::Unknown)?, ident.name());
         // All tables of a commit are published together, so one of them tells.
-        let published =
-            NewVersion::was_published(&self.database, self.catalog_id, name, &next.location).await;
+        let published = NewVersion::was_published(
+            &self.database,
+            self.catalog_id,
+            name,
+            kind::TABLE,
+            &next.location,
+        )
+        .await;
         match published {
             Ok(true) => Ok(()),
             Ok(false) => Err(Failure::Refused(error)),
@@ -228,7 +234,7 @@ impl Inner {
 
     /// Deletes files that nothing refers to any more. A failure leaves garbage behind
     /// and is no reason to fail the statement.
-    async fn delete_files(&self, locations: Vec<String>) {
+    pub(super) async fn delete_files(&self, locations: Vec<String>) {
         if let Err((count, error)) = self.storage.delete_all(locations).await {
             warn!(count, %error, "cannot delete unused metadata files");
         }

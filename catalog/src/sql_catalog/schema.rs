@@ -89,6 +89,8 @@ pub(super) mod kind {
     pub(in super::super) const SCHEMA: &str = "schema";
     /// An Iceberg table; its content is a metadata location.
     pub(in super::super) const TABLE: &str = "table";
+    /// An Iceberg view; its content is a metadata location.
+    pub(in super::super) const VIEW: &str = "view";
     /// A branch that commits can go to.
     pub(in super::super) const BRANCH: &str = "branch";
 }

@@ -2,14 +2,14 @@
 
 use sqlx::{Any, Row, Transaction};
 
-use super::schema::{MAIN_REF, SCHEMA_ROW, kind};
+use super::schema::{MAIN_REF, SCHEMA_ROW};
 use crate::database::Database;
 use crate::error::{CatalogError, Result};
 
 /// An object as it is on the branch now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LiveObject {
-    /// See [`kind`].
+    /// See [`kind`](super::schema::kind).
     pub kind: String,
     /// Metadata location of a table, JSON properties of a schema.
     pub content: String,
@@ -82,7 +82,7 @@ impl<'a> NewVersion<'a> {
         Ok(self.live(schema, SCHEMA_ROW).await?.is_some())
     }
 
-    /// How many objects (tables, later views) the schema has.
+    /// How many objects (tables and views) the schema has.
     pub(super) async fn count_objects(&mut self, schema: &str) -> Result<usize> {
         let count: i64 = sqlx::query_scalar(
             "SELECT COUNT(*) FROM catalog_objects
@@ -192,12 +192,13 @@ impl<'a> NewVersion<'a> {
             .map_err(|source| database.error(source))
     }
 
-    /// Whether a version with this content of a table was ever published. Waits for a
+    /// Whether a version with this content of a table or view was ever published. Waits for a
     /// commit whose outcome is still open.
     pub(super) async fn was_published(
         database: &'a Database,
         catalog_id: i64,
         (schema, name): (&str, &str),
+        kind: &str,
         content: &str,
     ) -> Result<bool> {
         let mut version = Self::begin(database, catalog_id).await?;
@@ -210,7 +211,7 @@ impl<'a> NewVersion<'a> {
         .bind(version.ref_id)
         .bind(schema)
         .bind(name)
-        .bind(kind::TABLE)
+        .bind(kind)
         .bind(content)
         .fetch_one(&mut *version.transaction)
         .await

@@ -32,17 +32,18 @@ pub fn one_line(message: &str) -> String {
 pub(super) fn catalog_code(error: &CatalogError) -> ErrorCode {
     match error {
         CatalogError::TableNotFound { .. }
+        | CatalogError::ViewNotFound { .. }
         | CatalogError::SchemaNotFound { .. }
         | CatalogError::VersionNotFound { .. } => ErrorCode::NotFound,
-        CatalogError::TableExists { .. } | CatalogError::SchemaExists { .. } => {
-            ErrorCode::AlreadyExists
-        }
+        CatalogError::TableExists { .. }
+        | CatalogError::ViewExists { .. }
+        | CatalogError::SchemaExists { .. } => ErrorCode::AlreadyExists,
         CatalogError::SchemaNotEmpty { .. } | CatalogError::Locked { .. } => {
             ErrorCode::FailedPrecondition
         }
         CatalogError::NotAllowed { .. } => ErrorCode::PermissionDenied,
         CatalogError::CommitConflict { .. } => ErrorCode::Conflict,
-        CatalogError::InvalidInput(_) => ErrorCode::InvalidInput,
+        CatalogError::InvalidInput(_) | CatalogError::IsView { .. } => ErrorCode::InvalidInput,
         CatalogError::Unsupported(_) => ErrorCode::Unsupported,
         CatalogError::Storage { .. }
         | CatalogError::Metadata { .. }

@@ -98,7 +98,7 @@ impl InsertTemplate {
         if let SetExpr::Values(values) = insert.query.body.as_mut() {
             values.rows = rows.collect();
         }
-        insert.to_ast().to_string()
+        Statement::Insert(insert).to_string()
     }
 
     fn numbered_row(&self, index: usize) -> Vec<Expr> {
@@ -177,6 +177,12 @@ mod tests {
     fn parameters_may_be_numbered_out_of_order() {
         let text = &texts("insert into t values ($2, $1)", 2)[0];
         assert!(text.contains("($2, $1), ($4, $3)"), "{text}");
+    }
+
+    #[test]
+    fn a_branch_is_kept() {
+        let text = &texts("insert into t @ audit values (?, ?)", 2)[0];
+        assert_eq!(text, "INSERT INTO t @ audit VALUES ($1, $2), ($3, $4)");
     }
 
     #[test]

@@ -16,8 +16,10 @@ use super::results::client_schema;
 use crate::error::{CoordinatorError, ErrorCode, Result};
 use crate::service::SqlService;
 
-/// The one type of table that there is.
+/// Tables that have rows of their own.
 pub(super) const TABLE_TYPE: &str = "TABLE";
+/// Views.
+pub(super) const VIEW_TYPE: &str = "VIEW";
 
 /// How many tables are loaded at once for their columns.
 const CONCURRENT_LOADS: usize = 16;
@@ -39,6 +41,7 @@ pub(super) fn catalogs(service: &Arc<dyn SqlService>) -> Result<RecordBatch> {
 pub(super) fn table_types() -> Result<RecordBatch> {
     let mut builder = CommandGetTableTypes {}.into_builder();
     builder.append(TABLE_TYPE);
+    builder.append(VIEW_TYPE);
     builder.build().map_err(flight_error)
 }
 
@@ -60,56 +63,75 @@ pub(super) async fn schemas(
     builder.build().map_err(flight_error)
 }
 
+/// Catalog, schema, name and type of a table.
+type ListedTable = (String, String, String, &'static str);
+
 /// `GetTables`, with the columns of each table if asked for.
 pub(super) async fn tables(
     service: &Arc<dyn SqlService>,
     command: CommandGetTables,
 ) -> Result<RecordBatch> {
-    let mut names = Vec::new();
-    let wants_tables =
-        command.table_types.is_empty() || command.table_types.iter().any(|name| name == TABLE_TYPE);
-    if wants_tables {
-        for catalog in matching_catalogs(service, command.catalog.as_deref()) {
-            for schema in catalog.list_schemas().await? {
-                if !matches_pattern(command.db_schema_filter_pattern.as_deref(), &schema) {
-                    continue;
-                }
-                let tables = match catalog.list_tables(&schema).await {
-                    Ok(tables) => tables,
+    let mut names: Vec<ListedTable> = Vec::new();
+    let wants = |table_type: &str| {
+        command.table_types.is_empty() || command.table_types.iter().any(|name| name == table_type)
+    };
+    for catalog in matching_catalogs(service, command.catalog.as_deref()) {
+        for schema in catalog.list_schemas().await? {
+            if !matches_pattern(command.db_schema_filter_pattern.as_deref(), &schema) {
+                continue;
+            }
+            let mut found: Vec<(String, &'static str)> = Vec::new();
+            for table_type in [TABLE_TYPE, VIEW_TYPE] {
+                let listed = match table_type {
+                    _ if !wants(table_type) => continue,
+                    TABLE_TYPE => catalog.list_tables(&schema).await,
+                    _ => catalog.list_views(&schema).await,
+                };
+                match listed {
+                    Ok(listed) => found.extend(listed.into_iter().map(|name| (name, table_type))),
                     // Dropped since the schemas were listed.
                     Err(CatalogError::SchemaNotFound { .. }) => continue,
                     Err(error) => return Err(error.into()),
-                };
-                for table in tables {
-                    if matches_pattern(command.table_name_filter_pattern.as_deref(), &table) {
-                        names.push((catalog.name().to_string(), schema.clone(), table));
-                    }
+                }
+            }
+            // Flight SQL orders by name.
+            found.sort();
+            for (table, table_type) in found {
+                if matches_pattern(command.table_name_filter_pattern.as_deref(), &table) {
+                    names.push((
+                        catalog.name().to_string(),
+                        schema.clone(),
+                        table,
+                        table_type,
+                    ));
                 }
             }
         }
     }
     let include_schema = command.include_schema;
     let described: Vec<Option<_>> = stream::iter(names)
-        .map(|(catalog, schema, table)| async move {
-            let columns = if include_schema {
-                match service.table_schema(&catalog, &schema, &table).await {
-                    Ok(columns) => client_schema(&columns),
-                    // Dropped since the tables were listed.
-                    Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
-                    Err(error) => return Err(error),
-                }
-            } else {
-                Arc::new(Schema::empty())
-            };
-            Ok(Some((catalog, schema, table, columns)))
-        })
+        .map(
+            |(catalog, schema, table, table_type): ListedTable| async move {
+                let columns = if include_schema {
+                    match service.table_schema(&catalog, &schema, &table).await {
+                        Ok(columns) => client_schema(&columns),
+                        // Dropped since the tables were listed.
+                        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
+                        Err(error) => return Err(error),
+                    }
+                } else {
+                    Arc::new(Schema::empty())
+                };
+                Ok(Some((catalog, schema, table, table_type, columns)))
+            },
+        )
         .buffered(CONCURRENT_LOADS)
         .try_collect()
         .await?;
     let mut builder: GetTablesBuilder = command.into_builder();
-    for (catalog, schema, table, columns) in described.into_iter().flatten() {
+    for (catalog, schema, table, table_type, columns) in described.into_iter().flatten() {
         builder
-            .append(catalog, schema, table, TABLE_TYPE, &columns)
+            .append(catalog, schema, table, table_type, &columns)
             .map_err(flight_error)?;
     }
     builder.build().map_err(flight_error)

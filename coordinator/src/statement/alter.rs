@@ -38,9 +38,7 @@ pub(super) async fn alter_table(
         return done("table", &name, "does not exist");
     }
     match &alter.operation {
-        AlterTableOperation::RenameTable { new_name } => {
-            rename(context, &target, new_name).await
-        }
+        AlterTableOperation::RenameTable { new_name } => rename(context, &target, new_name).await,
         AlterTableOperation::SetProperties { changes } => {
             commit(&target, |table| property_updates(table, changes)).await
         }
@@ -235,10 +233,7 @@ fn invalid(error: EngineError) -> CatalogError {
     }
 }
 
-fn comment_updates(
-    table: &Table,
-    comment: Option<&str>,
-) -> Result<Vec<TableUpdate>, CatalogError> {
+fn comment_updates(table: &Table, comment: Option<&str>) -> Result<Vec<TableUpdate>, CatalogError> {
     match comment {
         Some(comment) => {
             evolve::change_properties(table, &[(COMMENT.to_owned(), comment.to_owned())], &[])

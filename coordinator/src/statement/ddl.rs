@@ -10,8 +10,8 @@ use ingot_catalog::table::ident_name;
 use ingot_catalog::{Catalog, CatalogError};
 use ingot_engine::write::{PartitionColumn, SortColumn, partition_spec_of, sort_order_of};
 use ingot_sql::{
-    CreateSchema, CreateTable, DropSchema, DropTable, PartitionField, PartitionTransform, SortField,
-    TableProperties,
+    CreateSchema, CreateTable, DropSchema, DropTable, PartitionField, PartitionTransform,
+    SortField, TableProperties,
 };
 
 use super::columns::schema_of_columns;
@@ -70,6 +70,10 @@ async fn drop_tables(catalog: &dyn Catalog, schema: &str) -> Result<(), CatalogE
         catalog
             .drop_table(&TableIdent::new(namespace, name))
             .await?;
+    }
+    for name in catalog.list_views(schema).await? {
+        let namespace = iceberg::NamespaceIdent::new(schema.to_owned());
+        catalog.drop_view(&TableIdent::new(namespace, name)).await?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod session_commands;
 mod show;
 mod show_create;
 mod snapshot_procedures;
+mod views;
 mod write;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub async fn execute(context: StatementContext, statement: Statement) -> Result<
         Statement::CreateTable(create) => ddl::create_table(&context, create).await,
         Statement::CreateTableAs(create) => write::create_table_as(&context, create).await,
         Statement::DropTable(drop) => ddl::drop_table(&context, drop).await,
+        Statement::CreateView(create) => views::create_view(&context, create).await,
+        Statement::DropView(drop) => views::drop_view(&context, drop).await,
         Statement::AlterTable(alter) => alter::alter_table(&context, alter).await,
         Statement::Insert(insert) => write::insert(&context, insert).await,
         Statement::CopyInto(copy) => write::copy_into(&context, copy).await,
@@ -100,6 +103,7 @@ async fn execute_show(
         }
         Statement::ShowColumns { table, like } => show::columns(context, schema, table, like).await,
         Statement::ShowCreateTable { table } => show::create_table(context, schema, table).await,
+        Statement::ShowCreateView { view } => views::show_create_view(context, schema, view).await,
         Statement::ShowCreateSchema { schema: name } => {
             show::create_schema(context, schema, name).await
         }
@@ -115,9 +119,6 @@ async fn execute_show(
 /// What to call a statement that Ingot parses and does not execute.
 fn unsupported_name(statement: &Statement) -> &'static str {
     match statement {
-        Statement::CreateView(view) if view.materialized => "CREATE MATERIALIZED VIEW",
-        Statement::CreateView(_) => "CREATE VIEW",
-        Statement::DropView(_) => "DROP VIEW",
         Statement::Analyze { .. } => "ANALYZE",
         Statement::ShowStats { .. } => "SHOW STATS",
         _ => "this statement",

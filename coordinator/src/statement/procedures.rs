@@ -37,8 +37,11 @@ pub(super) async fn call(
                     .chain(found.arguments().iter().copied())
                     .collect();
                 let values = arguments_of(procedure, arguments, &names)?;
-                let [SessionValue::Text(schema), SessionValue::Text(table), own @ ..] =
-                    values.as_slice()
+                let [
+                    SessionValue::Text(schema),
+                    SessionValue::Text(table),
+                    own @ ..,
+                ] = values.as_slice()
                 else {
                     return Err(CoordinatorError::InvalidInput(format!(
                         "schema_name and table_name must be texts: {}",

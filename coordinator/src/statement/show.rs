@@ -1,6 +1,9 @@
 //! `SHOW …` and `DESCRIBE`.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
+use ingot_catalog::CatalogError;
 use ingot_catalog::table::ident_name;
 use ingot_engine::schema::query_schema_of;
 use ingot_sql::{LikePattern, ObjectName, Statement};
@@ -20,6 +23,7 @@ pub(super) fn schema_of(statement: &Statement) -> Option<SchemaRef> {
         Statement::ShowTables { .. } => &["Table"],
         Statement::ShowColumns { .. } => &["Column", "Type", "Extra", "Comment"],
         Statement::ShowCreateTable { .. } => &["Create Table"],
+        Statement::ShowCreateView { .. } => &["Create View"],
         Statement::ShowCreateSchema { .. } => &["Create Schema"],
         Statement::ShowSession { .. } => &["Name", "Value", "Default", "Type", "Description"],
         Statement::ShowFunctions { .. } => &["Function", "Kind"],
@@ -66,7 +70,10 @@ pub(super) async fn tables(
     let current = ObjectName::new([context.session.schema.as_str()]);
     let name = from.as_ref().unwrap_or(&current);
     let (catalog, schema_name) = context.core.resolve_schema(&context.session, name)?;
-    one_column(schema, catalog.list_tables(&schema_name).await?, like)
+    let mut names = catalog.list_tables(&schema_name).await?;
+    names.extend(catalog.list_views(&schema_name).await?);
+    names.sort();
+    one_column(schema, names, like)
 }
 
 pub(super) async fn columns(
@@ -76,9 +83,14 @@ pub(super) async fn columns(
     like: &Option<LikePattern>,
 ) -> Result<StatementOutcome> {
     let target = context.resolve_table(table)?;
-    let table = target.catalog.load_table(&target.ident).await?;
-    let current = table.metadata.current_schema();
-    query_schema_of(current)?;
+    let current = match target.catalog.load_table(&target.ident).await {
+        Err(CatalogError::IsView { .. }) => {
+            let view = target.catalog.load_view(&target.ident).await?;
+            Arc::new(view.definition()?.schema)
+        }
+        loaded => Arc::clone(loaded?.metadata.current_schema()),
+    };
+    query_schema_of(&current)?;
     let rows = current
         .as_struct()
         .fields()

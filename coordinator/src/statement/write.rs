@@ -112,8 +112,8 @@ pub(super) async fn stage(
     Ok(staged?)
 }
 
-/// Gives the columns of a query the names in `CREATE TABLE t (names) AS`.
-fn rename_columns(query: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
+/// Gives the columns of a query the names in `CREATE TABLE t (names) AS` and of views.
+pub(super) fn rename_columns(query: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
     if names.is_empty() {
         return Ok(query);
     }
@@ -230,8 +230,7 @@ async fn append(
     let files = write_files(context, catalog, table, query).await?;
     let written = summarize(&files);
     let summary = BTreeMap::new();
-    let committed =
-        append_files_to_branch(catalog.as_ref(), table, branch, files, summary).await;
+    let committed = append_files_to_branch(catalog.as_ref(), table, branch, files, summary).await;
     let snapshot_id = committed.as_ref().ok().and_then(|table| {
         let snapshot = table.metadata.snapshot_for_ref(branch)?;
         Some(snapshot.snapshot_id())

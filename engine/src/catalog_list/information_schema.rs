@@ -12,7 +12,10 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::TableType;
 use futures::TryStreamExt;
 use futures::stream::{FuturesUnordered, StreamExt};
+use iceberg::{NamespaceIdent, TableIdent};
+use ingot_catalog::{Catalog, CatalogError};
 
+use super::view::ListedView;
 use super::{IcebergCatalogProvider, is_not_found};
 use crate::error::{EngineError, Result};
 
@@ -33,9 +36,14 @@ impl InformationSchema {
         let listings: FuturesUnordered<_> = schema_names
             .into_iter()
             .map(|schema| async move {
-                match catalog.catalog.list_tables(&schema).await {
-                    Ok(tables) => Ok(Some((schema, tables))),
+                let list = async {
+                    let tables = catalog.catalog.list_tables(&schema).await?;
+                    Ok((tables, catalog.catalog.list_views(&schema).await?))
+                };
+                match list.await {
+                    Ok((tables, views)) => Ok(Some((schema, tables, views))),
                     Err(error) => {
+                        let error: CatalogError = error;
                         let error = EngineError::from(error);
                         // Dropped since it was listed.
                         if is_not_found(&error) {
@@ -47,15 +55,18 @@ impl InformationSchema {
                 }
             })
             .collect();
-        let listed: Vec<Option<(String, Vec<String>)>> = listings
+        let listed: Vec<Option<(String, Vec<String>, Vec<String>)>> = listings
             .map(|listing: Result<_>| listing)
             .try_collect()
             .await?;
         let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = BTreeMap::new();
-        for (schema, tables) in listed.into_iter().flatten() {
+        for (schema, tables, views) in listed.into_iter().flatten() {
             let provider = NamedSchema {
                 provider: catalog.schema_provider(&schema),
+                catalog: Arc::clone(&catalog.catalog),
+                namespace: NamespaceIdent::new(schema.clone()),
                 tables,
+                views,
             };
             schemas.insert(schema, Arc::new(provider));
         }
@@ -134,32 +145,57 @@ impl CatalogProvider for NamedCatalog {
     }
 }
 
-/// A schema whose table names are known.
+/// A schema whose table and view names are known.
 #[derive(Debug)]
 struct NamedSchema {
     provider: Arc<dyn SchemaProvider>,
+    catalog: Arc<dyn Catalog>,
+    namespace: NamespaceIdent,
     tables: Vec<String>,
+    views: Vec<String>,
+}
+
+impl NamedSchema {
+    fn is_view(&self, name: &str) -> bool {
+        self.views.iter().any(|view| view == name)
+    }
+
+    async fn view(&self, name: &str) -> Result<Arc<dyn TableProvider>> {
+        let ident = TableIdent::new(self.namespace.clone(), name.to_string());
+        let view = self.catalog.load_view(&ident).await?;
+        Ok(Arc::new(ListedView::new(&view)?))
+    }
 }
 
 #[async_trait]
 impl SchemaProvider for NamedSchema {
     fn table_names(&self) -> Vec<String> {
-        self.tables.clone()
+        self.tables.iter().chain(&self.views).cloned().collect()
     }
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
-        match self.provider.table(name).await.map_err(EngineError::from) {
+        let found = match self.is_view(name) {
+            true => self.view(name).await.map(Some),
+            false => self.provider.table(name).await.map_err(EngineError::from),
+        };
+        match found {
             Ok(table) => Ok(table),
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn table_type(&self, _name: &str) -> DataFusionResult<Option<TableType>> {
-        Ok(Some(TableType::Base))
+    async fn table_type(&self, name: &str) -> DataFusionResult<Option<TableType>> {
+        Ok(Some(match self.is_view(name) {
+            true => TableType::View,
+            false => TableType::Base,
+        }))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.tables.iter().any(|table| table == name)
+        self.tables
+            .iter()
+            .chain(&self.views)
+            .any(|table| table == name)
     }
 }

@@ -219,7 +219,10 @@ fn parse_execute_argument(
     }
     let name = parser.folded_identifier()?;
     parser.expect_token(&Token::RArrow)?;
-    if previous.iter().any(|(other, _)| other.as_ref() == Some(&name)) {
+    if previous
+        .iter()
+        .any(|(other, _)| other.as_ref() == Some(&name))
+    {
         return Err(SqlError::invalid(
             format!("argument '{name}'"),
             "it is given twice",

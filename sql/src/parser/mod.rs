@@ -312,7 +312,11 @@ fn parse_insert(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     }
     let _ = parser.take_word("table");
     let table = written_table_name(parser)?;
+    let location = parser.location();
     let branch = match parser.consume_token(&Token::AtSign) {
+        true if overwrite => {
+            return Err(SqlError::unsupported("INSERT OVERWRITE of a branch", location));
+        }
         true => Some(parser.folded_identifier()?),
         false => None,
     };
