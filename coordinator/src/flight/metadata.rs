@@ -63,8 +63,8 @@ pub(super) async fn schemas(
     builder.build().map_err(flight_error)
 }
 
-/// Catalog, schema, name and type of a table.
-type ListedTable = (String, String, String, &'static str);
+/// Catalog, schema and name of a table or view, and whether it is a view.
+type ListedTable = (String, String, String, bool);
 
 /// `GetTables`, with the columns of each table if asked for.
 pub(super) async fn tables(
@@ -80,7 +80,7 @@ pub(super) async fn tables(
             if !matches_pattern(command.db_schema_filter_pattern.as_deref(), &schema) {
                 continue;
             }
-            let mut found: Vec<(String, &'static str)> = Vec::new();
+            let mut found: Vec<(String, bool)> = Vec::new();
             for table_type in [TABLE_TYPE, VIEW_TYPE] {
                 let listed = match table_type {
                     _ if !wants(table_type) => continue,
@@ -88,7 +88,10 @@ pub(super) async fn tables(
                     _ => catalog.list_views(&schema).await,
                 };
                 match listed {
-                    Ok(listed) => found.extend(listed.into_iter().map(|name| (name, table_type))),
+                    Ok(listed) => {
+                        let is_view = table_type == VIEW_TYPE;
+                        found.extend(listed.into_iter().map(|name| (name, is_view)));
+                    }
                     // Dropped since the schemas were listed.
                     Err(CatalogError::SchemaNotFound { .. }) => continue,
                     Err(error) => return Err(error.into()),
@@ -96,14 +99,9 @@ pub(super) async fn tables(
             }
             // Flight SQL orders by name.
             found.sort();
-            for (table, table_type) in found {
+            for (table, is_view) in found {
                 if matches_pattern(command.table_name_filter_pattern.as_deref(), &table) {
-                    names.push((
-                        catalog.name().to_string(),
-                        schema.clone(),
-                        table,
-                        table_type,
-                    ));
+                    names.push((catalog.name().to_string(), schema.clone(), table, is_view));
                 }
             }
         }
@@ -111,7 +109,7 @@ pub(super) async fn tables(
     let include_schema = command.include_schema;
     let described: Vec<Option<_>> = stream::iter(names)
         .map(
-            |(catalog, schema, table, table_type): ListedTable| async move {
+            |(catalog, schema, table, is_view): ListedTable| async move {
                 let columns = if include_schema {
                     match service.table_schema(&catalog, &schema, &table).await {
                         Ok(columns) => client_schema(&columns),
@@ -122,14 +120,15 @@ pub(super) async fn tables(
                 } else {
                     Arc::new(Schema::empty())
                 };
-                Ok(Some((catalog, schema, table, table_type, columns)))
+                Ok(Some((catalog, schema, table, is_view, columns)))
             },
         )
         .buffered(CONCURRENT_LOADS)
         .try_collect()
         .await?;
     let mut builder: GetTablesBuilder = command.into_builder();
-    for (catalog, schema, table, table_type, columns) in described.into_iter().flatten() {
+    for (catalog, schema, table, is_view, columns) in described.into_iter().flatten() {
+        let table_type = if is_view { VIEW_TYPE } else { TABLE_TYPE };
         builder
             .append(catalog, schema, table, table_type, &columns)
             .map_err(flight_error)?;

@@ -315,7 +315,10 @@ fn parse_insert(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     let location = parser.location();
     let branch = match parser.consume_token(&Token::AtSign) {
         true if overwrite => {
-            return Err(SqlError::unsupported("INSERT OVERWRITE of a branch", location));
+            return Err(SqlError::unsupported(
+                "INSERT OVERWRITE of a branch",
+                location,
+            ));
         }
         true => Some(parser.folded_identifier()?),
         false => None,
