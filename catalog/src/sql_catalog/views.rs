@@ -114,7 +114,8 @@ impl Inner {
             .map_err(|error| CatalogError::metadata(&location, error.into()))?;
         let published = async {
             self.storage.write(&location, json.into()).await?;
-            self.publish_view(ident, previous.as_ref(), &location).await
+            self.publish_view(ident, previous.as_ref(), or_replace, &location)
+                .await
         };
         match published.await {
             Ok(()) => Ok(View {
@@ -134,6 +135,7 @@ impl Inner {
         &self,
         ident: &TableIdent,
         previous: Option<&View>,
+        or_replace: bool,
         location: &str,
     ) -> Result<()> {
         let name = (schema_of(ident)?, ident.name());
@@ -148,6 +150,11 @@ impl Inner {
             .is_some_and(|object| object.kind != kind::VIEW)
         {
             return Err(CatalogError::TableExists {
+                name: ident_name(ident),
+            });
+        }
+        if live.is_some() && !or_replace {
+            return Err(CatalogError::ViewExists {
                 name: ident_name(ident),
             });
         }
