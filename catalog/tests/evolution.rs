@@ -96,7 +96,7 @@ impl Catalog for Overtaken {
 fn add(name: &str) -> SchemaChange {
     SchemaChange::AddColumn {
         parent: vec![],
-        field: NestedField::optional(1, name, Type::Primitive(PrimitiveType::Int)),
+        field: NestedField::optional(1, name, Type::Primitive(PrimitiveType::Int)).into(),
         position: ColumnPosition::Last,
         if_not_exists: false,
     }

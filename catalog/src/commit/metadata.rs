@@ -57,10 +57,11 @@ where
             ));
         }
         let is_changed = newest.metadata_location != first.metadata_location;
-        let updates = match change(&newest).and_then(|updates| {
+        let fitting = change(&newest).and_then(|updates| {
             check_fits(&newest, &updates)?;
             Ok(updates)
-        }) {
+        });
+        let updates = match fitting {
             Ok(updates) => updates,
             // It did fit the state that the statement began with.
             Err(error) if is_changed && change(&first).is_ok() => {

@@ -22,6 +22,8 @@ pub use schema::{ColumnPosition, SchemaChange, change_schema};
 
 pub(crate) use rollback::is_ancestor;
 
+use std::collections::HashMap;
+
 use iceberg::TableUpdate;
 use iceberg::spec::FormatVersion;
 
@@ -38,11 +40,8 @@ pub fn change_properties(
     set: &[(String, String)],
     removed: &[String],
 ) -> Result<Vec<TableUpdate>> {
-    let names = set.iter().map(|(name, _)| name).chain(removed);
-    if let Some(name) = names
-        .into_iter()
-        .find(|name| name.starts_with(CONTENT_PROPERTY_PREFIX))
-    {
+    let mut names = set.iter().map(|(name, _)| name).chain(removed);
+    if let Some(name) = names.find(|name| name.starts_with(CONTENT_PROPERTY_PREFIX)) {
         return Err(CatalogError::InvalidInput(format!(
             "property {name} of table {} is kept by its writers and cannot be set",
             table.name()
@@ -50,10 +49,11 @@ pub fn change_properties(
     }
     let current = table.metadata.properties();
     let mut updates = Vec::new();
-    let changed = set
+    let changed: HashMap<String, String> = set
         .iter()
-        .filter(|(name, value)| current.get(name) != Some(value));
-    let changed: std::collections::HashMap<_, _> = changed.cloned().collect();
+        .filter(|(name, value)| current.get(name) != Some(value))
+        .cloned()
+        .collect();
     if !changed.is_empty() {
         updates.push(TableUpdate::SetProperties { updates: changed });
     }

@@ -20,7 +20,7 @@ pub enum SchemaChange {
         /// The row that gets the field; empty for a column.
         parent: Vec<String>,
         /// Name, type, comment. Its ids do not matter: it gets fresh ones.
-        field: NestedField,
+        field: Box<NestedField>,
         /// Where it goes.
         position: ColumnPosition,
         /// Do nothing when it exists.

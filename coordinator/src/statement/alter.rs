@@ -122,7 +122,7 @@ fn schema_change(operation: &AlterTableOperation) -> Option<SchemaChange> {
             parent: parent
                 .as_ref()
                 .map_or_else(Vec::new, |parent| parent.parts.clone()),
-            field: field_of_column(column),
+            field: Box::new(field_of_column(column)),
             position: position
                 .as_ref()
                 .map_or(ColumnPosition::Last, column_position),
