@@ -185,7 +185,7 @@ impl Test {
     async fn rows(&mut self, sql: &str) -> Vec<Vec<String>> {
         match self.session.run(sql).await {
             Ok(DBOutput::Rows { rows, .. }) => rows,
-            Ok(other) => panic!("{sql}: {other:?}\n{}", self.log.join(";\n")),
+            Ok(_) => panic!("{sql}: no rows"),
             Err(error) => panic!("{sql}: {error}\n{}", self.log.join(";\n")),
         }
     }

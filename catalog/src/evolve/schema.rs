@@ -310,7 +310,7 @@ impl Editor<'_> {
         }
         let name = format!("{} of table {}", path.join("."), self.table.name());
         check_promotion(&name, &field.field_type, new_type)?;
-        self.edit(path, |field| field.field_type = Box::new(new_type.clone()))
+        self.edit(path, |field| *field.field_type = new_type.clone())
     }
 
     fn move_column(&self, path: &[String], position: &ColumnPosition) -> Result<Vec<TableUpdate>> {
