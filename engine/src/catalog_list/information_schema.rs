@@ -41,7 +41,11 @@ impl InformationSchema {
                     Ok((tables, catalog.catalog.list_views(&schema).await?))
                 };
                 match list.await {
-                    Ok((tables, views)) => Ok(Some((schema, tables, views))),
+                    Ok((tables, views)) => Ok(Some(ListedSchema {
+                        schema,
+                        tables,
+                        views,
+                    })),
                     Err(error) => {
                         let error: CatalogError = error;
                         let error = EngineError::from(error);
@@ -55,12 +59,17 @@ impl InformationSchema {
                 }
             })
             .collect();
-        let listed: Vec<Option<(String, Vec<String>, Vec<String>)>> = listings
+        let listed: Vec<Option<ListedSchema>> = listings
             .map(|listing: Result<_>| listing)
             .try_collect()
             .await?;
         let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = BTreeMap::new();
-        for (schema, tables, views) in listed.into_iter().flatten() {
+        for listed_schema in listed.into_iter().flatten() {
+            let ListedSchema {
+                schema,
+                tables,
+                views,
+            } = listed_schema;
             let provider = NamedSchema {
                 provider: catalog.schema_provider(&schema),
                 catalog: Arc::clone(&catalog.catalog),
@@ -103,6 +112,13 @@ impl SchemaProvider for InformationSchema {
     fn table_exist(&self, name: &str) -> bool {
         INFORMATION_SCHEMA_TABLES.contains(&name)
     }
+}
+
+/// The names in one schema.
+struct ListedSchema {
+    schema: String,
+    tables: Vec<String>,
+    views: Vec<String>,
 }
 
 #[derive(Debug)]
