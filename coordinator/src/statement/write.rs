@@ -235,7 +235,7 @@ async fn append(
         let snapshot = table.metadata.snapshot_for_ref(branch)?;
         Some(snapshot.snapshot_id())
     });
-    finish(context, catalog, table, committed, written.clone()).await?;
+    finish(context, catalog, table, committed, written).await?;
     if branch != MAIN_BRANCH {
         context.query.set_written(WrittenSummary {
             snapshot_id,
