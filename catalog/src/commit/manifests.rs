@@ -244,8 +244,7 @@ impl ManifestContext {
         spec: &PartitionSpecRef,
         written: &mut Vec<String>,
     ) -> Result<ManifestFile> {
-        let (path, mut writer) = 
-            self.writer(ManifestContentType::Data, &group.schema, spec)?;
+        let (path, mut writer) = self.writer(ManifestContentType::Data, &group.schema, spec)?;
         for (manifest, source_file) in &group.members {
             for entry in manifest.entries() {
                 // Deletions concern readers of the snapshot that made them, which keeps
