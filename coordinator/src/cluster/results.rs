@@ -68,7 +68,8 @@ fn conform(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
 }
 
 /// A stream fed by `produce` on the threads of `handle`, from now on. The production ends when
-/// the stream is dropped or `cancel` fires.
+/// the stream is dropped or `cancel` fires. To be called within another runtime than that of
+/// `handle`, which then sees to the end of the stream.
 pub(super) fn result_stream(
     handle: &Handle,
     schema: SchemaRef,
@@ -85,7 +86,9 @@ pub(super) fn result_stream(
     let abandoned = CancellationToken::new();
     let drop_guard = abandoned.clone().drop_guard();
     let production = handle.spawn(produce(batches));
-    handle.spawn(async move {
+    // Not on the query threads: operators that compute for long between two awaits may hold all
+    // of them, and a cancelled query must not make its client wait for that.
+    tokio::spawn(async move {
         let abort = production.abort_handle();
         let outcome = tokio::select! {
             biased;
@@ -141,5 +144,52 @@ impl Stream for ResultStream {
 impl RecordBatchStream for ResultStream {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use datafusion::arrow::datatypes::Schema;
+    use futures::{FutureExt, StreamExt};
+
+    use super::*;
+    use crate::error::explain_datafusion;
+
+    #[tokio::test]
+    async fn a_query_that_holds_all_threads_can_be_cancelled() {
+        let query_threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let (release, until_released) = std::sync::mpsc::channel::<()>();
+        let cancel = CancellationToken::new();
+        let query_id = Uuid::now_v7();
+        let mut stream = result_stream(
+            query_threads.handle(),
+            Arc::new(Schema::empty()),
+            query_id,
+            cancel.clone(),
+            move |_sender| {
+                async move {
+                    begun.send(()).unwrap();
+                    // Blocks the only thread, as a long computation does.
+                    until_released.recv().unwrap_err();
+                    Ok(())
+                }
+                .boxed()
+            },
+        );
+        has_begun.await.unwrap();
+        cancel.cancel();
+        let next = tokio::time::timeout(Duration::from_secs(60), stream.next());
+        let error = next.await.unwrap().unwrap().unwrap_err();
+        let (code, message) = explain_datafusion(&error);
+        assert_eq!(code, crate::error::ErrorCode::Cancelled, "{message}");
+        assert!(message.contains(&query_id.to_string()), "{message}");
+        drop(release);
+        query_threads.shutdown_background();
     }
 }
