@@ -23,7 +23,7 @@ def check(opened, duck, execute, query, table, columns, expected):
 
 
 def test_evolved_columns(execute, query, schema, opened, duck):
-    table = f"{schema}.evolved"
+    table = f"{schema}.evolved_columns"
     execute(
         f"CREATE TABLE {table} (id integer NOT NULL, score real, amount decimal(5, 2), "
         "name varchar, gone varchar)"
