@@ -173,8 +173,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "query.adaptive",
         Boolean,
-        "false",
-        "Plan distributed stages again while they run, from the sizes seen so far. No faster on the benchmarks; worth trying where sizes are hard to foresee.",
+        "true",
+        "Plan distributed stages again while they run, from the sizes seen so far.",
     ),
     setting(
         "query.time_zone",

@@ -1,7 +1,8 @@
 //! Runs `tests/sqllogictest/*.slt`, the specification of the SQL, on a whole engine in this process.
 //!
-//! Every file has a lakehouse of its own in a temporary folder, and runs twice: with all queries in the
-//! coordinator, and with all queries distributed to two workers over real sockets.
+//! Every file has a lakehouse of its own in a temporary folder, and runs three times: with all queries
+//! in the coordinator, and with all queries distributed to two workers over real sockets, planned
+//! adaptively and once.
 //!
 //! Column types in the files: `I` integers, `R` other numbers, `T` text, `B` booleans, `D` dates,
 //! `P` timestamps, `?` anything else. Types are checked. `NULL` is null, `(empty)` the empty text.
@@ -27,6 +28,11 @@ async fn in_the_coordinator() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn distributed() {
     harness::run_all(Placement::Distributed, PARALLEL_FILES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn distributed_and_planned_once() {
+    harness::run_all(Placement::DistributedOnce, PARALLEL_FILES).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

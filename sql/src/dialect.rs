@@ -2,7 +2,9 @@
 
 use std::any::TypeId;
 
+use sqlparser::ast::Expr;
 use sqlparser::dialect::{Dialect, GenericDialect};
+use sqlparser::parser::{Parser, ParserError};
 
 /// The dialect of queries: standard SQL with the extensions that the planner really executes.
 ///
@@ -128,5 +130,32 @@ impl Dialect for IngotDialect {
 
     fn supports_comment_on(&self) -> bool {
         true
+    }
+
+    /// `a IS [NOT] DISTINCT FROM b` ends at the next `AND` or `OR`; the library lets `b` run to
+    /// the end of the whole condition.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        left: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        use sqlparser::keywords::Keyword::{DISTINCT, FROM, IS, NOT};
+        let negated = if parser.parse_keywords(&[IS, DISTINCT, FROM]) {
+            false
+        } else if parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]) {
+            true
+        } else {
+            return None;
+        };
+        let right = match parser.parse_subexpr(precedence) {
+            Ok(right) => Box::new(right),
+            Err(error) => return Some(Err(error)),
+        };
+        let left = Box::new(left.clone());
+        Some(Ok(match negated {
+            false => Expr::IsDistinctFrom(left, right),
+            true => Expr::IsNotDistinctFrom(left, right),
+        }))
     }
 }

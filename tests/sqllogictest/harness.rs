@@ -30,6 +30,8 @@ pub enum Placement {
     Local,
     /// On two workers over real sockets.
     Distributed,
+    /// The same, with stages that are planned once.
+    DistributedOnce,
 }
 
 const WORKERS: usize = 2;
@@ -94,9 +96,9 @@ impl TestEngine {
     pub async fn start(placement: Placement) -> Self {
         let folder = TempDir::new().unwrap();
         let shutdown = CancellationToken::new();
-        let worker_port = (placement == Placement::Distributed).then(|| WorkerPortOptions {
+        let worker_port = (placement != Placement::Local).then(|| WorkerPortOptions {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            adaptive: true,
+            adaptive: placement == Placement::Distributed,
         });
         let options = LakehouseOptions {
             data_dir: folder.path().to_owned(),
@@ -167,7 +169,7 @@ impl TestSession {
         let mut test_session = Self { lakehouse, session };
         let name = match placement {
             Placement::Local => "local",
-            Placement::Distributed => "distributed",
+            Placement::Distributed | Placement::DistributedOnce => "distributed",
         };
         test_session
             .run(&format!("SET SESSION placement = '{name}'"))

@@ -160,6 +160,13 @@ pub(super) fn cluster_session(state: &SessionState, slots: usize, adaptive: bool
         // Planned all at once, sort-merge joins cost several times a hash join; the memory pool
         // still bounds the build side.
         config = config.set_bool("datafusion.optimizer.prefer_hash_join", true);
+        // Joins that collect one side are Ballista's choice. It takes back DataFusion's where they
+        // are wrong on several tasks, after what is above them was planned for one partition:
+        // every partition would then have an aggregate, or a sort, of its own.
+        for limit in ["threshold", "threshold_rows"] {
+            let name = format!("datafusion.optimizer.hash_join_single_partition_{limit}");
+            config = config.set_u64(&name, 0);
+        }
     }
     let rules = with_ballista_optimizer_rules(state.optimizers());
     SessionStateBuilder::new_from_existing(state.clone())

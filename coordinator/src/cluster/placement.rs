@@ -92,7 +92,16 @@ fn relies_on_join_order(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 /// Whether Ballista 55 would return other rows than DataFusion.
 fn is_wrong_when_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    relies_on_join_order(plan) || has_unchecked_scalar_subquery(plan)
+    relies_on_join_order(plan) || has_unchecked_scalar_subquery(plan) || has_null_aware_join(plan)
+}
+
+/// Whether there is a `NOT IN` over keys that can be null. Ballista 55 runs its join in one task,
+/// and refuses it when the side to be collected is large.
+fn has_null_aware_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let is_null_aware = plan
+        .downcast_ref::<HashJoinExec>()
+        .is_some_and(|join| join.null_aware);
+    is_null_aware || plan.children().into_iter().any(has_null_aware_join)
 }
 
 /// Whether a scalar subquery may have several rows, which is an error.

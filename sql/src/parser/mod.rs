@@ -392,8 +392,14 @@ fn parse_row_change(parser: &mut Parser<'_>, word: &str) -> Result<Statement, Sq
     let mut statement = parser.parse_statement()?;
     let target = match &mut statement {
         ast::Statement::Delete(delete) => match &mut delete.from {
-            ast::FromTable::WithFromKeyword(tables) | ast::FromTable::WithoutKeyword(tables) => {
-                single_table(tables)
+            ast::FromTable::WithFromKeyword(tables) => single_table(tables),
+            // A slip of the pen must not empty a table.
+            ast::FromTable::WithoutKeyword(_) => {
+                return Err(SqlError::unsupported_but(
+                    "DELETE without FROM".to_string(),
+                    "write DELETE FROM table",
+                    location,
+                ));
             }
         },
         ast::Statement::Update(update) => single_table(std::slice::from_mut(&mut update.table)),
