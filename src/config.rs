@@ -195,7 +195,7 @@ impl Default for QuerySection {
             local_scan_limit: ByteCount(64 * MEBIBYTE),
             local_concurrency: 4,
             local_memory: ByteCount(1024 * MEBIBYTE),
-            adaptive: true,
+            adaptive: false,
             time_zone: "UTC".to_owned(),
         }
     }

@@ -173,8 +173,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "query.adaptive",
         Boolean,
-        "true",
-        "Plan distributed stages again while they run, from the sizes seen so far.",
+        "false",
+        "Experimental: plan distributed stages again while they run, from the sizes seen so far. Some queries (an INTERSECT below a FULL JOIN) then never end.",
     ),
     setting(
         "query.time_zone",

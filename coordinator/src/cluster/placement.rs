@@ -16,6 +16,7 @@ use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 
 use super::execution::{Placement, UsedPlacement};
 use super::scheduler::Cluster;
@@ -92,7 +93,29 @@ fn relies_on_join_order(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 /// Whether Ballista 55 would return other rows than DataFusion.
 fn is_wrong_when_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    relies_on_join_order(plan) || has_unchecked_scalar_subquery(plan) || has_null_aware_join(plan)
+    relies_on_join_order(plan)
+        || has_unchecked_scalar_subquery(plan)
+        || has_null_aware_join(plan)
+        || has_union_without_scan(plan)
+}
+
+/// Whether a branch of a union reads no file, since it has none or only constants.
+///
+/// Ballista 55 leaves such a branch out of some of the stage's tasks and then refuses their reports,
+/// as they have the metrics of fewer operators: the query would never end.
+fn has_union_without_scan(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let children = plan.children();
+    let is_union = plan.downcast_ref::<UnionExec>().is_some()
+        || plan.downcast_ref::<InterleaveExec>().is_some();
+    let has_other_leaf = || {
+        !every_leaf(plan, &mut |leaf| {
+            leaf.downcast_ref::<DataSourceExec>().is_some_and(|source| {
+                let files = source.data_source().downcast_ref::<FileScanConfig>();
+                files.is_some_and(|files| !files.file_groups.is_empty())
+            })
+        })
+    };
+    (is_union && has_other_leaf()) || children.into_iter().any(has_union_without_scan)
 }
 
 /// Whether there is a `NOT IN` over keys that can be null. Ballista 55 runs its join in one task,
