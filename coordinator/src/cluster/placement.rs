@@ -32,9 +32,7 @@ pub(super) fn choose(
 ) -> Result<UsedPlacement> {
     match wanted {
         Placement::Local => Ok(UsedPlacement::Local),
-        _ if !can_be_distributed(plan) || is_wrong_when_distributed(plan) => {
-            Ok(UsedPlacement::Local)
-        }
+        _ if !can_be_distributed(plan) => Ok(UsedPlacement::Local),
         Placement::Distributed if slots == 0 => Err(no_workers(cluster)),
         Placement::Distributed => Ok(UsedPlacement::Distributed),
         Placement::Auto if slots == 0 || scan_bytes(plan) <= local_scan_bytes => {
@@ -57,8 +55,13 @@ pub(super) fn no_workers(cluster: Option<&Cluster>) -> CoordinatorError {
     })
 }
 
-/// Whether workers can run the plan: it reads files, and nothing that only this process has.
+/// Whether workers can run the plan and return the same rows.
 pub(super) fn can_be_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    reads_only_files(plan) && !is_wrong_when_distributed(plan)
+}
+
+/// Whether the plan reads files, and nothing that only this process has.
+fn reads_only_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let mut reads_files = false;
     every_leaf(plan, &mut |leaf| {
         if let Some(source) = leaf.downcast_ref::<DataSourceExec>() {
