@@ -3,14 +3,15 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Ident, ObjectNamePart, Query, TableFactor, VisitMut, VisitorMut};
+use sqlparser::ast::{self, Expr, Ident, ObjectNamePart, Query, TableFactor, VisitMut, VisitorMut};
 
 use crate::name::quote_identifier;
+use crate::parser::interval_text;
 use crate::relation::RelationName;
 use crate::statement::{
-    AlterTableOperation, ColumnDefinition, ColumnPosition, CopyFormat, CopyInto, CopyMode,
-    ExplainKind, LikePattern, ReferenceKind, ReferenceRetention, SessionValue, SetReference,
-    SetReferenceMode, Statement,
+    AlterTableOperation, CatalogSource, ColumnDefinition, ColumnPosition, CopyFormat, CopyInto,
+    CopyMode, ExplainKind, LikePattern, ReferenceKind, ReferenceRetention, RowChange, SessionValue,
+    SetReference, SetReferenceMode, Statement, StatsRelation,
 };
 use crate::table_properties::{FileFormat, TableProperties, TablePropertyChanges};
 
@@ -82,9 +83,24 @@ impl Display for Statement {
                 write_if(f, create.if_not_exists, "IF NOT EXISTS ")?;
                 create.name.fmt(f)?;
                 write_column_names(f, &create.column_names)?;
+                if let Some(grace_period_ms) = create.grace_period_ms {
+                    write!(f, " GRACE PERIOD {}", interval_text(grace_period_ms))?;
+                }
                 write_comment(f, create.comment.as_deref())?;
+                if create.materialized {
+                    write_properties(f, &create.properties)?;
+                }
                 f.write_str(" AS ")?;
                 write_planned(f, create.query.as_ref())
+            }
+            Self::RefreshMaterializedView { view } => {
+                write!(f, "REFRESH MATERIALIZED VIEW {view}")
+            }
+            Self::AlterMaterializedView(alter) => {
+                f.write_str("ALTER MATERIALIZED VIEW ")?;
+                write_if(f, alter.if_exists, "IF EXISTS ")?;
+                write!(f, "{} ", alter.name)?;
+                write!(f, "SET PROPERTIES {}", alter.changes)
             }
             Self::DropView(drop) => {
                 f.write_str("DROP ")?;
@@ -130,10 +146,17 @@ impl Display for Statement {
             }
             Self::CopyInto(copy) => write_copy(f, copy),
             Self::Delete(change) | Self::Update(change) | Self::Merge(change) => {
-                write_planned(f, change.statement.as_ref())
+                write_row_change(f, change)
             }
             Self::Truncate { table } => write!(f, "TRUNCATE TABLE {table}"),
-            Self::Analyze { table } => write!(f, "ANALYZE {table}"),
+            Self::Analyze { table, columns } => {
+                write!(f, "ANALYZE {table}")?;
+                let Some(columns) = columns else {
+                    return Ok(());
+                };
+                let columns = columns.iter().map(|column| text(&quote_identifier(column)));
+                write!(f, " WITH (columns = ARRAY[{}])", joined(columns))
+            }
             Self::ShowCatalogs { like } => {
                 f.write_str("SHOW CATALOGS")?;
                 write_like(f, like)
@@ -158,8 +181,18 @@ impl Display for Statement {
             }
             Self::ShowCreateTable { table } => write!(f, "SHOW CREATE TABLE {table}"),
             Self::ShowCreateView { view } => write!(f, "SHOW CREATE VIEW {view}"),
+            Self::ShowCreateMaterializedView { view } => {
+                write!(f, "SHOW CREATE MATERIALIZED VIEW {view}")
+            }
             Self::ShowCreateSchema { schema } => write!(f, "SHOW CREATE SCHEMA {schema}"),
-            Self::ShowStats { table } => write!(f, "SHOW STATS FOR {table}"),
+            Self::ShowStats { relation } => match relation {
+                StatsRelation::Table(table) => write!(f, "SHOW STATS FOR {table}"),
+                StatsRelation::Query(query) => {
+                    f.write_str("SHOW STATS FOR (")?;
+                    write_planned(f, query.as_ref())?;
+                    f.write_str(")")
+                }
+            },
             Self::ShowSession { like } => {
                 f.write_str("SHOW SESSION")?;
                 write_like(f, like)
@@ -172,6 +205,59 @@ impl Display for Statement {
                 f.write_str("SHOW JOBS")?;
                 write_like(f, like)
             }
+            Self::ShowBranches { catalog, like } => {
+                f.write_str("SHOW BRANCHES")?;
+                write_catalog(f, "FROM", catalog)?;
+                write_like(f, like)
+            }
+            Self::ShowCatalogLog {
+                catalog,
+                like,
+                limit,
+            } => {
+                f.write_str("SHOW CATALOG LOG")?;
+                write_catalog(f, "FROM", catalog)?;
+                write_like(f, like)?;
+                match limit {
+                    Some(limit) => write!(f, " LIMIT {limit}"),
+                    None => Ok(()),
+                }
+            }
+            Self::CreateCatalogReference(create) => {
+                write!(f, "CREATE {} ", create.kind)?;
+                write_if(f, create.if_not_exists, "IF NOT EXISTS ")?;
+                f.write_str(&quote_identifier(&create.name))?;
+                write_catalog(f, "IN", &create.catalog)?;
+                match &create.from {
+                    Some(CatalogSource::Reference(name)) => {
+                        write!(f, " FROM {}", quote_identifier(name))
+                    }
+                    Some(CatalogSource::Version(version)) => write!(f, " FROM VERSION {version}"),
+                    None => Ok(()),
+                }
+            }
+            Self::DropCatalogReference(drop) => {
+                write!(f, "DROP {} ", drop.kind)?;
+                write_if(f, drop.if_exists, "IF EXISTS ")?;
+                f.write_str(&quote_identifier(&drop.name))?;
+                write_catalog(f, "IN", &drop.catalog)
+            }
+            Self::MergeBranch {
+                branch,
+                target,
+                catalog,
+            } => {
+                let (branch, target) = (quote_identifier(branch), quote_identifier(target));
+                write!(f, "MERGE BRANCH {branch} INTO {target}")?;
+                write_catalog(f, "IN", catalog)
+            }
+            Self::UseBranch { branch, catalog } => {
+                write!(f, "USE BRANCH {}", quote_identifier(branch))?;
+                write_catalog(f, "IN", catalog)
+            }
+            Self::StartTransaction => f.write_str("START TRANSACTION"),
+            Self::Commit => f.write_str("COMMIT"),
+            Self::Rollback => f.write_str("ROLLBACK"),
             Self::Use { catalog, schema } => {
                 f.write_str("USE ")?;
                 if let Some(catalog) = catalog {
@@ -216,6 +302,9 @@ impl Display for ColumnDefinition {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", quote_identifier(&self.name), self.column_type)?;
         write_if(f, self.not_null, " NOT NULL")?;
+        if let Some(default) = &self.default {
+            write!(f, " DEFAULT {default}")?;
+        }
         write_comment(f, self.comment.as_deref())
     }
 }
@@ -376,6 +465,10 @@ fn write_alter_operation(f: &mut Formatter<'_>, operation: &AlterTableOperation)
         AlterTableOperation::DropNotNull { column } => {
             write!(f, "ALTER COLUMN {column} DROP NOT NULL")
         }
+        AlterTableOperation::SetDefault { column, value } => match value {
+            Some(value) => write!(f, "ALTER COLUMN {column} SET DEFAULT {value}"),
+            None => write!(f, "ALTER COLUMN {column} DROP DEFAULT"),
+        },
         AlterTableOperation::MoveColumn { column, position } => {
             write!(f, "ALTER COLUMN {column} {position}")
         }
@@ -503,6 +596,13 @@ fn write_like(f: &mut Formatter<'_>, like: &Option<LikePattern>) -> fmt::Result 
     }
 }
 
+fn write_catalog(f: &mut Formatter<'_>, word: &str, catalog: &Option<String>) -> fmt::Result {
+    match catalog {
+        Some(catalog) => write!(f, " {word} {}", quote_identifier(catalog)),
+        None => Ok(()),
+    }
+}
+
 fn property_name(name: &str) -> String {
     name.split('.')
         .map(quote_identifier)
@@ -527,6 +627,38 @@ fn joined(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
+/// Writes a statement that changes rows, with the branch after its table.
+fn write_row_change(f: &mut Formatter<'_>, change: &RowChange) -> fmt::Result {
+    struct Planned<'a>(&'a ast::Statement);
+    impl Display for Planned<'_> {
+        fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+            write_planned(f, self.0)
+        }
+    }
+    let text = Planned(&change.statement).to_string();
+    let target = match change.statement.as_ref() {
+        ast::Statement::Delete(delete) => match &delete.from {
+            ast::FromTable::WithFromKeyword(tables) | ast::FromTable::WithoutKeyword(tables) => {
+                tables.first().map(|table| &table.relation)
+            }
+        },
+        ast::Statement::Update(update) => Some(&update.table.relation),
+        ast::Statement::Merge(merge) => Some(&merge.table),
+        _ => None,
+    };
+    let name = match target {
+        Some(TableFactor::Table { name, .. }) => name.to_string(),
+        _ => String::new(),
+    };
+    match (&change.branch, text.find(&name)) {
+        (Some(branch), Some(start)) => {
+            let (before, after) = text.split_at(start + name.len());
+            write!(f, "{before} @ {}{after}", quote_identifier(branch))
+        }
+        _ => f.write_str(&text),
+    }
+}
+
 /// Writes a query with its time-travel clauses as they are written in SQL, not folded into names.
 fn write_planned<T: VisitMut + Clone + Display>(f: &mut Formatter<'_>, planned: &T) -> fmt::Result {
     let mut unfolded = planned.clone();
@@ -536,6 +668,7 @@ fn write_planned<T: VisitMut + Clone + Display>(f: &mut Formatter<'_>, planned: 
     write!(written, "{unfolded}")?;
     for (index, relation) in unfolder.relations.iter().enumerate() {
         let table = RelationName {
+            catalog_version: None,
             version: None,
             ..relation.clone()
         };
@@ -545,6 +678,9 @@ fn write_planned<T: VisitMut + Clone + Display>(f: &mut Formatter<'_>, planned: 
             None => table.table.clone(),
         };
         let mut clause = format!("\"{}\"", identifier.replace('"', "\"\""));
+        if let Some(version) = &relation.catalog_version {
+            write!(clause, " {version}")?;
+        }
         if let Some(version) = &relation.version {
             write!(clause, " {version}")?;
         }

@@ -182,10 +182,12 @@ fn clean(message: &str) -> String {
         .to_string()
 }
 
+/// Keywords keep their capitals.
 fn lower_first(text: &str) -> String {
     let mut characters = text.chars();
+    let is_keyword = text.chars().take(2).all(char::is_uppercase);
     match characters.next() {
-        Some(first) => first.to_lowercase().chain(characters).collect(),
-        None => String::new(),
+        Some(first) if !is_keyword => first.to_lowercase().chain(characters).collect(),
+        _ => text.to_string(),
     }
 }

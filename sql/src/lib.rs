@@ -12,22 +12,30 @@ mod chains;
 pub mod dialect;
 mod display;
 mod error;
+pub mod hidden_columns;
 mod name;
 mod parameters;
 mod parser;
+mod planning;
+mod property_values;
 mod query_check;
 mod references;
 mod relation;
 mod statement;
+pub mod table_changes;
 mod table_properties;
 mod time_travel;
 mod types;
 
 pub use error::SqlError;
-pub use name::{ColumnPath, ObjectName};
-pub use parser::{parse_statement, parse_statements, split_statements};
+pub use name::{ColumnPath, ObjectName, fold_identifier};
+pub use parser::{interval_text, parse_statement, parse_statements, split_statements};
+pub use planning::{
+    COPY_COLUMN, NUMBERED_COPIES, OutputColumn, OutputColumns, function_call, output_columns,
+    prepare, trino_functions,
+};
 pub use references::{TableReferences, table_references};
-pub use relation::{MetadataTable, RelationName, RelationVersion};
+pub use relation::{CatalogVersion, MetadataTable, RelationChanges, RelationName, RelationVersion};
 pub use statement::*;
 pub use table_properties::{
     FileFormat, PartitionField, PartitionTransform, SortField, TableProperties,

@@ -104,7 +104,7 @@ impl fmt::Display for ColumnPath {
 }
 
 /// The value of an identifier: lower case unless quoted.
-pub(crate) fn fold_identifier(identifier: &ast::Ident) -> String {
+pub fn fold_identifier(identifier: &ast::Ident) -> String {
     match identifier.quote_style {
         Some(_) => identifier.value.clone(),
         None => identifier.value.to_lowercase(),

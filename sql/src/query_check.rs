@@ -19,6 +19,7 @@ use crate::name::fold_identifier;
 use crate::parser::Plannable;
 use crate::references::CteScopes;
 use crate::relation::RelationName;
+use crate::table_changes::TableChanges;
 use crate::time_travel::FoldedClause;
 
 /// Checks and rewrites the queries of one statement.
@@ -87,6 +88,7 @@ impl<'a> QueryRules<'a> {
         ];
         refuse_present(&ignored, location)?;
         if args.is_some() {
+            TableChanges::of(factor)?;
             return Ok(());
         }
         if name.0.len() > 3 {
@@ -366,10 +368,30 @@ fn check_expression(expression: &mut Expr) -> Result<(), SqlError> {
         } => {
             microsecond_timestamps(data_type);
         }
-        Expr::TypedString(typed) => microsecond_timestamps(&mut typed.data_type),
+        Expr::TypedString(typed) => {
+            if let (
+                DataType::Timestamp(_, zone @ TimezoneInfo::None),
+                Value::SingleQuotedString(text),
+            ) = (&mut typed.data_type, &typed.value.value)
+                && has_time_zone(text)
+            {
+                *zone = TimezoneInfo::WithTimeZone;
+            }
+            microsecond_timestamps(&mut typed.data_type);
+        }
         _ => {}
     }
     Ok(())
+}
+
+/// Whether a zone or an offset stands behind the time of a timestamp: `2026-01-31 12:00 UTC` is an
+/// instant, as in Trino.
+fn has_time_zone(timestamp: &str) -> bool {
+    let Some((_, time)) = timestamp.trim().split_once([' ', 'T']) else {
+        return false;
+    };
+    let is_time = |character: char| character.is_ascii_digit() || matches!(character, ':' | '.');
+    !time.trim_start().trim_start_matches(is_time).is_empty()
 }
 
 /// A `TIMESTAMP` without a precision is microseconds here, nanoseconds in the planner.

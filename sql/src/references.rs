@@ -6,7 +6,8 @@ use sqlparser::ast::{Query, TableFactor, Visit, Visitor};
 
 use crate::name::{ObjectName, fold_identifier};
 use crate::relation::RelationName;
-use crate::statement::{AlterTable, Statement};
+use crate::statement::{AlterTable, Statement, StatsRelation};
+use crate::table_changes::TableChanges;
 
 /// The tables of a statement, each once, in order of appearance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,6 +42,11 @@ fn collect(statement: &Statement, references: &mut TableReferences) {
         }
         Statement::DropTable(drop) => add(&mut references.writes, drop.name.clone()),
         Statement::DropView(drop) => add(&mut references.writes, drop.name.clone()),
+        // What a refresh reads is in the view, not in the statement.
+        Statement::RefreshMaterializedView { view } => add(&mut references.writes, view.clone()),
+        Statement::AlterMaterializedView(alter) => {
+            add(&mut references.writes, alter.name.clone());
+        }
         Statement::AlterTable(AlterTable { name, .. }) => {
             add(&mut references.writes, name.clone());
         }
@@ -61,13 +67,19 @@ fn collect(statement: &Statement, references: &mut TableReferences) {
             }
             add(&mut references.writes, change.table.clone());
         }
-        Statement::Truncate { table } | Statement::Analyze { table } => {
+        Statement::Truncate { table } | Statement::Analyze { table, .. } => {
             add(&mut references.writes, table.clone());
         }
         Statement::ShowColumns { table, .. }
         | Statement::ShowCreateTable { table }
         | Statement::ShowCreateView { view: table }
-        | Statement::ShowStats { table } => add(&mut references.reads, without_suffix(table)),
+        | Statement::ShowCreateMaterializedView { view: table }
+        | Statement::ShowStats {
+            relation: StatsRelation::Table(table),
+        } => add(&mut references.reads, without_suffix(table)),
+        Statement::ShowStats {
+            relation: StatsRelation::Query(query),
+        } => collect_reads(query, references),
         Statement::CreateSchema(_)
         | Statement::DropSchema(_)
         | Statement::ShowCatalogs { .. }
@@ -77,6 +89,15 @@ fn collect(statement: &Statement, references: &mut TableReferences) {
         | Statement::ShowSession { .. }
         | Statement::ShowFunctions { .. }
         | Statement::ShowJobs { .. }
+        | Statement::ShowBranches { .. }
+        | Statement::ShowCatalogLog { .. }
+        | Statement::CreateCatalogReference(_)
+        | Statement::DropCatalogReference(_)
+        | Statement::MergeBranch { .. }
+        | Statement::UseBranch { .. }
+        | Statement::StartTransaction
+        | Statement::Commit
+        | Statement::Rollback
         | Statement::Use { .. }
         | Statement::SetSession { .. }
         | Statement::ResetSession { .. }
@@ -130,6 +151,9 @@ impl Visitor for ReadCollector {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let Ok(Some(call)) = TableChanges::of(factor) {
+            self.found.push(call.table);
+        }
         let TableFactor::Table {
             name, args: None, ..
         } = factor

@@ -30,10 +30,17 @@ pub enum Statement {
     CreateTableAs(CreateTableAs),
     /// `DROP TABLE`.
     DropTable(DropTable),
-    /// `CREATE VIEW`.
+    /// `CREATE VIEW`, `CREATE MATERIALIZED VIEW`.
     CreateView(CreateView),
-    /// `DROP VIEW`.
+    /// `DROP VIEW`, `DROP MATERIALIZED VIEW`.
     DropView(DropView),
+    /// `REFRESH MATERIALIZED VIEW view`.
+    RefreshMaterializedView {
+        /// The view whose rows are stored anew.
+        view: ObjectName,
+    },
+    /// `ALTER MATERIALIZED VIEW`.
+    AlterMaterializedView(AlterMaterializedView),
     /// `ALTER TABLE`, `COMMENT ON`.
     AlterTable(AlterTable),
 
@@ -52,10 +59,12 @@ pub enum Statement {
         /// The table to empty.
         table: ObjectName,
     },
-    /// `ANALYZE table`.
+    /// `ANALYZE table [WITH (columns = ARRAY['column', …])]`.
     Analyze {
         /// The table to gather statistics of.
         table: ObjectName,
+        /// The columns to look at; all when absent.
+        columns: Option<Vec<String>>,
     },
 
     /// `SHOW CATALOGS [LIKE pattern]`.
@@ -95,15 +104,20 @@ pub enum Statement {
         /// The view.
         view: ObjectName,
     },
+    /// `SHOW CREATE MATERIALIZED VIEW view`.
+    ShowCreateMaterializedView {
+        /// The view.
+        view: ObjectName,
+    },
     /// `SHOW CREATE SCHEMA schema`.
     ShowCreateSchema {
         /// The schema (its name is [`ObjectName::object`], its catalog [`ObjectName::schema`]).
         schema: ObjectName,
     },
-    /// `SHOW STATS FOR table`.
+    /// `SHOW STATS FOR table`, `SHOW STATS FOR (query)`.
     ShowStats {
-        /// The table.
-        table: ObjectName,
+        /// What they are about.
+        relation: StatsRelation,
     },
     /// `SHOW SESSION [LIKE pattern]`.
     ShowSession {
@@ -120,6 +134,50 @@ pub enum Statement {
         /// The filter on the job's name.
         like: Option<LikePattern>,
     },
+    /// `SHOW BRANCHES [FROM catalog] [LIKE pattern]`: branches and tags of a catalog.
+    ShowBranches {
+        /// The catalog; the session's when absent.
+        catalog: Option<String>,
+        /// The filter on the name.
+        like: Option<LikePattern>,
+    },
+    /// `SHOW CATALOG LOG [FROM catalog] [LIKE pattern] [LIMIT count]`.
+    ShowCatalogLog {
+        /// The catalog; the session's when absent.
+        catalog: Option<String>,
+        /// The filter on the names (`schema.table`) of what a commit changed.
+        like: Option<LikePattern>,
+        /// How many commits, the newest first.
+        limit: Option<u64>,
+    },
+
+    /// `CREATE BRANCH | TAG` of a catalog.
+    CreateCatalogReference(CreateCatalogReference),
+    /// `DROP BRANCH | TAG` of a catalog.
+    DropCatalogReference(DropCatalogReference),
+    /// `MERGE BRANCH branch INTO target [IN catalog]`.
+    MergeBranch {
+        /// The branch whose changes are published.
+        branch: String,
+        /// The branch that gets them.
+        target: String,
+        /// The catalog; the session's when absent.
+        catalog: Option<String>,
+    },
+    /// `USE BRANCH branch [IN catalog]`.
+    UseBranch {
+        /// The branch that the session's statements read and change from now on.
+        branch: String,
+        /// The catalog; the session's when absent.
+        catalog: Option<String>,
+    },
+
+    /// `START TRANSACTION`, `BEGIN [TRANSACTION]`.
+    StartTransaction,
+    /// `COMMIT`.
+    Commit,
+    /// `ROLLBACK`.
+    Rollback,
 
     /// `USE schema`, `USE catalog.schema`.
     Use {
@@ -173,6 +231,15 @@ pub enum Statement {
         /// The job's or pipeline's name.
         name: ObjectName,
     },
+}
+
+/// What `SHOW STATS` is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StatsRelation {
+    /// A table or view.
+    Table(ObjectName),
+    /// A query, as it is planned.
+    Query(Box<Query>),
 }
 
 /// `EXPLAIN`.
@@ -240,6 +307,8 @@ pub struct ColumnDefinition {
     pub column_type: ColumnType,
     /// Whether `NOT NULL` was written.
     pub not_null: bool,
+    /// `DEFAULT constant`: SQL text of a constant expression.
+    pub default: Option<String>,
     /// The comment.
     pub comment: Option<String>,
 }
@@ -306,8 +375,13 @@ pub struct CreateView {
     pub materialized: bool,
     /// Names for the query's columns; empty when they keep their own.
     pub column_names: Vec<String>,
+    /// `GRACE PERIOD`: how long stored rows may answer after they ceased to be up to date, in
+    /// milliseconds; without limit when absent. Only of materialized views.
+    pub grace_period_ms: Option<i64>,
     /// The view's comment.
     pub comment: Option<String>,
+    /// `WITH (…)`: how the rows are stored. Only of materialized views.
+    pub properties: TableProperties,
     /// The query.
     pub query: Box<Query>,
 }
@@ -319,8 +393,19 @@ pub struct DropView {
     pub name: ObjectName,
     /// Do nothing when the view does not exist.
     pub if_exists: bool,
-    /// Whether it is a materialised view.
+    /// Whether it is a materialized view.
     pub materialized: bool,
+}
+
+/// A change of a materialized view that keeps its query and its rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlterMaterializedView {
+    /// The view.
+    pub name: ObjectName,
+    /// Do nothing when the view does not exist.
+    pub if_exists: bool,
+    /// `SET PROPERTIES name = value | DEFAULT, …`: how its rows are stored.
+    pub changes: TablePropertyChanges,
 }
 
 /// A change of a table that keeps its rows.
@@ -375,6 +460,13 @@ pub enum AlterTableOperation {
     DropNotNull {
         /// The column.
         column: ColumnPath,
+    },
+    /// `ALTER COLUMN column SET DEFAULT constant | DROP DEFAULT`.
+    SetDefault {
+        /// The column.
+        column: ColumnPath,
+        /// SQL text of a constant expression; `None` drops the default.
+        value: Option<String>,
     },
     /// `ALTER COLUMN column FIRST | LAST | AFTER other`.
     MoveColumn {
@@ -460,6 +552,44 @@ pub struct SetReference {
     pub version: Option<RelationVersion>,
     /// How long it and its snapshots are kept; unlimited or as the table says when absent.
     pub retention: ReferenceRetention,
+}
+
+/// `CREATE BRANCH | TAG [IF NOT EXISTS] name [IN catalog] [FROM reference | FROM VERSION number]`:
+/// a branch or tag of a whole catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateCatalogReference {
+    /// Branch or tag.
+    pub kind: ReferenceKind,
+    /// Its name.
+    pub name: String,
+    /// Do nothing when there is a branch or tag of this kind and name.
+    pub if_not_exists: bool,
+    /// The catalog; the session's when absent.
+    pub catalog: Option<String>,
+    /// What it is made from; the session's branch when absent.
+    pub from: Option<CatalogSource>,
+}
+
+/// What a branch or tag of a catalog is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatalogSource {
+    /// `FROM name`: a branch or tag.
+    Reference(String),
+    /// `FROM VERSION number`: a version of the catalog.
+    Version(i64),
+}
+
+/// `DROP BRANCH | TAG [IF EXISTS] name [IN catalog]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DropCatalogReference {
+    /// Branch or tag.
+    pub kind: ReferenceKind,
+    /// Its name.
+    pub name: String,
+    /// Do nothing when it does not exist.
+    pub if_exists: bool,
+    /// The catalog; the session's when absent.
+    pub catalog: Option<String>,
 }
 
 /// What [`SetReference`] does with a reference that exists.
@@ -553,6 +683,8 @@ impl Insert {
 pub struct RowChange {
     /// The table written to.
     pub table: ObjectName,
+    /// The branch of it (`UPDATE t @ branch`); `main` when absent.
+    pub branch: Option<String>,
     /// The statement, for DataFusion's planner.
     pub statement: Box<ast::Statement>,
 }
@@ -642,11 +774,14 @@ impl Statement {
                 | Self::ShowColumns { .. }
                 | Self::ShowCreateTable { .. }
                 | Self::ShowCreateView { .. }
+                | Self::ShowCreateMaterializedView { .. }
                 | Self::ShowCreateSchema { .. }
                 | Self::ShowStats { .. }
                 | Self::ShowSession { .. }
                 | Self::ShowFunctions { .. }
                 | Self::ShowJobs { .. }
+                | Self::ShowBranches { .. }
+                | Self::ShowCatalogLog { .. }
         )
     }
 }

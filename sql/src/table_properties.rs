@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sqlparser::tokenizer::Location;
@@ -9,6 +10,7 @@ use sqlparser::tokenizer::Location;
 use crate::error::SqlError;
 use crate::name::quote_identifier;
 use crate::parser::tokens::{Constant, Property};
+use crate::property_values::expected_value;
 
 /// The properties of a new table.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -228,14 +230,14 @@ impl TableProperties {
             }
             ("location", _) => return Err(expected("a location such as 's3://bucket/path'")),
             ("compression_codec", Constant::Text(codec)) => {
-                self.extra.insert(
-                    "write.parquet.compression-codec".to_string(),
-                    codec.to_lowercase(),
-                );
+                let codec = codec.to_lowercase();
+                self.set_extra("write.parquet.compression-codec", codec, location)?;
             }
             ("compression_codec", _) => return Err(expected("a name such as 'zstd'")),
             ("extra_properties", Constant::Map(entries)) => {
-                self.extra.extend(entries.iter().cloned());
+                for (name, text) in entries {
+                    self.set_extra(name, text.clone(), location)?;
+                }
             }
             ("extra_properties", _) => {
                 return Err(expected(
@@ -243,13 +245,24 @@ impl TableProperties {
                 ));
             }
             (dotted, constant) if dotted.contains('.') => match constant.as_text() {
-                Some(text) => {
-                    self.extra.insert(name, text);
-                }
+                Some(text) => self.set_extra(&name, text, location)?,
                 None => return Err(expected("a text, number or boolean")),
             },
             _ => return Err(unknown_property(&name, location)),
         }
+        Ok(())
+    }
+
+    /// One of Iceberg's own properties.
+    fn set_extra(&mut self, name: &str, text: String, location: Location) -> Result<(), SqlError> {
+        if let Some(expected) = expected_value(name, &text) {
+            return Err(SqlError::invalid(
+                format!("table property '{name}'"),
+                format!("it must be {expected}, not '{text}'"),
+                location,
+            ));
+        }
+        self.extra.insert(name.to_string(), text);
         Ok(())
     }
 }
@@ -361,6 +374,15 @@ pub(crate) fn parse_partition_field(text: &str) -> Result<PartitionField, String
     Ok(PartitionField { column, transform })
 }
 
+/// Reads the name of a column: lower case unless it stands in double quotes.
+pub(crate) fn parse_column_name(text: &str) -> Result<String, String> {
+    let mut reader = ElementReader::new(text);
+    match (reader.identifier(), reader.end()) {
+        (Some((column, _)), Some(())) => Ok(column),
+        _ => Err(format!("'{text}' is no name of a column")),
+    }
+}
+
 /// Reads one element of `sorted_by`: `column [ASC|DESC] [NULLS FIRST|LAST]`.
 pub(crate) fn parse_sort_field(text: &str) -> Result<SortField, String> {
     const EXPECTED: &str = "write a column name, then ASC or DESC, then NULLS FIRST or NULLS LAST";
@@ -388,6 +410,15 @@ pub(crate) fn parse_sort_field(text: &str) -> Result<SortField, String> {
         descending,
         nulls_first,
     })
+}
+
+impl FromStr for SortField {
+    type Err = String;
+
+    /// As an element of `sorted_by`; the error says what to write.
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_sort_field(text)
+    }
 }
 
 /// Takes a property's element apart from the left.

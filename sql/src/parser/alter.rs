@@ -4,22 +4,27 @@ use sqlparser::ast::Expr;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Token};
 
-use super::create::{new_table_name, parse_column_definition_of};
+use super::create::{new_table_name, parse_column_definition_of, parse_default};
 use super::references;
 use super::tokens::{Constant, TokenReader, parse_constant};
 use super::written_table_name;
 use crate::error::SqlError;
 use crate::name::{ColumnPath, ObjectName};
-use crate::statement::{AlterTable, AlterTableOperation, ColumnPosition, Statement};
+use crate::statement::{
+    AlterMaterializedView, AlterTable, AlterTableOperation, ColumnPosition, Statement,
+};
 use crate::table_properties::TablePropertyChanges;
 use crate::types::parse_column_type;
 
 pub(super) fn parse_alter(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     let location = parser.location();
     parser.expect_word("alter")?;
+    if parser.take_words(&["materialized", "view"]) {
+        return parse_alter_materialized_view(parser);
+    }
     if !parser.take_word("table") {
         return Err(SqlError::unsupported(
-            "ALTER of anything but a table",
+            "ALTER of anything but a table or materialized view",
             location,
         ));
     }
@@ -30,6 +35,21 @@ pub(super) fn parse_alter(parser: &mut Parser<'_>) -> Result<Statement, SqlError
         name,
         if_exists,
         operation,
+    }))
+}
+
+/// `ALTER MATERIALIZED VIEW [IF EXISTS] view SET PROPERTIES name = value | DEFAULT, …`
+fn parse_alter_materialized_view(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
+    let if_exists = parser.take_if_exists();
+    let name = written_table_name(parser)?;
+    if !parser.take_words(&["set", "properties"]) {
+        return Err(parser.expected_here("SET PROPERTIES"));
+    }
+    let changes = TablePropertyChanges::from_list(parse_property_changes(parser)?)?;
+    Ok(Statement::AlterMaterializedView(AlterMaterializedView {
+        name,
+        if_exists,
+        changes,
     }))
 }
 
@@ -101,11 +121,19 @@ fn parse_add_column(parser: &mut Parser<'_>) -> Result<AlterTableOperation, SqlE
     })
 }
 
-/// `column SET DATA TYPE type | DROP NOT NULL | FIRST | LAST | AFTER other`
+/// `column SET DATA TYPE type | SET DEFAULT constant | DROP DEFAULT | DROP NOT NULL | FIRST | LAST | AFTER other`
 fn parse_alter_column(parser: &mut Parser<'_>) -> Result<AlterTableOperation, SqlError> {
     let column = column_path(parser)?;
     if parser.take_words(&["drop", "not", "null"]) {
         return Ok(AlterTableOperation::DropNotNull { column });
+    }
+    if parser.take_words(&["drop", "default"]) {
+        let value = None;
+        return Ok(AlterTableOperation::SetDefault { column, value });
+    }
+    if parser.take_words(&["set", "default"]) {
+        let value = Some(parse_default(parser)?);
+        return Ok(AlterTableOperation::SetDefault { column, value });
     }
     if let Some(position) = parse_position(parser)? {
         return Ok(AlterTableOperation::MoveColumn { column, position });
@@ -120,7 +148,9 @@ fn parse_alter_column(parser: &mut Parser<'_>) -> Result<AlterTableOperation, Sq
     }
     if !parser.take_words(&["set", "data", "type"]) {
         return Err(
-            parser.expected_here("SET DATA TYPE, DROP NOT NULL, FIRST, LAST or AFTER a column")
+            parser.expected_here(
+                "SET DATA TYPE, SET DEFAULT, DROP DEFAULT, DROP NOT NULL, FIRST, LAST or AFTER a column",
+            )
         );
     }
     let column_type = parse_column_type(parser)?;

@@ -1,8 +1,12 @@
 //! `CREATE` and `DROP` of schemas, tables and views.
 
+use std::ops::ControlFlow;
+
+use sqlparser::ast;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Token};
 
+use super::interval::parse_grace_period;
 use super::parse_query_of;
 use super::references;
 use super::tokens::{Constant, TokenReader, parse_property_list};
@@ -43,7 +47,7 @@ pub(super) fn parse_create(parser: &mut Parser<'_>) -> Result<Statement, SqlErro
         return Err(SqlError::unsupported("CREATE TEMPORARY TABLE", location));
     }
     if parser.peek_word("branch") || parser.peek_word("tag") {
-        return references::parse_create_in_table(parser, or_replace);
+        return references::parse_create(parser, or_replace);
     }
     for kind in ["function", "role", "index", "sequence", "job", "catalog"] {
         if parser.peek_word(kind) {
@@ -91,7 +95,7 @@ pub(super) fn parse_drop(parser: &mut Parser<'_>) -> Result<Statement, SqlError>
         }));
     }
     if parser.peek_word("branch") || parser.peek_word("tag") {
-        return references::parse_drop_in_table(parser);
+        return references::parse_drop(parser);
     }
     for kind in ["function", "role", "index", "sequence", "job", "catalog"] {
         if parser.peek_word(kind) {
@@ -291,7 +295,7 @@ fn refuse_table_constraint(parser: &Parser<'_>, location: Location) -> Result<()
     Ok(())
 }
 
-/// `name type [NOT NULL] [COMMENT 'text']`
+/// `name type [NOT NULL] [DEFAULT constant] [COMMENT 'text']`
 pub(super) fn parse_column_definition(
     parser: &mut Parser<'_>,
 ) -> Result<ColumnDefinition, SqlError> {
@@ -306,6 +310,7 @@ pub(super) fn parse_column_definition_of(
 ) -> Result<ColumnDefinition, SqlError> {
     let column_type = parse_column_type(parser)?;
     let mut not_null = false;
+    let mut default = None;
     let mut comment = None;
     loop {
         let location = parser.location();
@@ -314,21 +319,16 @@ pub(super) fn parse_column_definition_of(
         } else if parser.take_word("comment") {
             comment = Some(parser.string_literal("the column's comment")?);
         } else if parser.take_word("null") {
-            // The default, spelled out.
-        } else if let Some(option) = [
-            "default",
-            "primary",
-            "unique",
-            "references",
-            "check",
-            "with",
-        ]
-        .into_iter()
-        .find(|option| parser.peek_word(option))
+            // What a column is anyway, spelled out.
+        } else if parser.take_word("default") {
+            default = Some(parse_default(parser)?);
+        } else if let Some(option) = ["primary", "unique", "references", "check", "with"]
+            .into_iter()
+            .find(|option| parser.peek_word(option))
         {
             return Err(SqlError::unsupported_but(
                 format!("{} of a column", option.to_uppercase()),
-                "a column has a type, NOT NULL and COMMENT",
+                "a column has a type, NOT NULL, DEFAULT and COMMENT",
                 location,
             ));
         } else {
@@ -336,9 +336,33 @@ pub(super) fn parse_column_definition_of(
                 name,
                 column_type,
                 not_null,
+                default,
                 comment,
             });
         }
+    }
+}
+
+/// The constant after `DEFAULT`, as SQL text.
+pub(super) fn parse_default(parser: &mut Parser<'_>) -> Result<String, SqlError> {
+    let location = parser.location();
+    let value = parser.parse_prefix()?;
+    let flow = ast::visit_expressions(&value, |part| match part {
+        ast::Expr::Value(_)
+        | ast::Expr::TypedString(_)
+        | ast::Expr::UnaryOp { .. }
+        | ast::Expr::Cast { .. }
+        | ast::Expr::Interval(_)
+        | ast::Expr::Nested(_) => ControlFlow::Continue(()),
+        other => ControlFlow::Break(other.to_string()),
+    });
+    match flow {
+        ControlFlow::Continue(()) => Ok(value.to_string()),
+        ControlFlow::Break(part) => Err(SqlError::invalid(
+            "default value",
+            format!("it must be a constant, but it has {part}"),
+            location,
+        )),
     }
 }
 
@@ -388,11 +412,19 @@ fn parse_create_view(
     let if_not_exists = parser.take_if_not_exists();
     let name = new_table_name(parser)?;
     let column_names = parser.optional_column_names()?;
+    let mut grace_period_ms = None;
+    if materialized && parser.take_words(&["grace", "period"]) {
+        grace_period_ms = Some(parse_grace_period(parser)?);
+    }
     let comment = parse_optional_comment(parser)?;
     let location = parser.location();
-    if parser.take_word("security") || (materialized && parser.take_word("with")) {
-        return Err(SqlError::unsupported("a property of a view", location));
+    if parser.take_word("security") || parser.take_words(&["when", "stale"]) {
+        return Err(SqlError::unsupported("this clause of a view", location));
     }
+    let properties = match materialized {
+        true => parse_table_properties(parser)?,
+        false => TableProperties::default(),
+    };
     parser.expect_word("as")?;
     let query = parse_query_of(parser)?;
     Ok(Statement::CreateView(CreateView {
@@ -401,7 +433,18 @@ fn parse_create_view(
         if_not_exists,
         materialized,
         column_names,
+        grace_period_ms,
         comment,
+        properties,
         query,
     }))
+}
+
+/// `REFRESH MATERIALIZED VIEW view`
+pub(super) fn parse_refresh(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
+    parser.expect_word("refresh")?;
+    parser.expect_word("materialized")?;
+    parser.expect_word("view")?;
+    let view = parser.table_name()?;
+    Ok(Statement::RefreshMaterializedView { view })
 }

@@ -1,12 +1,17 @@
 //! From text to [`Statement`]s.
 
 mod alter;
+mod analyze;
+mod branch;
 mod copy;
 mod create;
+mod interval;
 mod references;
 mod session;
 mod show;
 pub(crate) mod tokens;
+
+pub use interval::interval_text;
 
 use sqlparser::ast;
 use sqlparser::parser::Parser;
@@ -18,7 +23,9 @@ use crate::name::{ObjectName, fold_identifier};
 use crate::parameters::number_parameters;
 use crate::query_check::QueryRules;
 use crate::relation::RelationName;
-use crate::statement::{AlterTableOperation, Explain, ExplainKind, Insert, RowChange, Statement};
+use crate::statement::{
+    AlterTableOperation, Explain, ExplainKind, Insert, RowChange, Statement, StatsRelation,
+};
 use crate::time_travel::{fold_time_travel, misplaced};
 use tokens::TokenReader;
 
@@ -123,6 +130,7 @@ fn parse_tokens(tokens: Vec<TokenWithSpan>, end: Location) -> Result<Statement, 
             true => (tokens, vec![]),
             false => fold_time_travel(&IngotDialect, tokens)?,
         };
+        let tokens = branch::fold_branches(tokens);
         let mut parser = Parser::new(&IngotDialect)
             .with_recursion_limit(RECURSION_LIMIT)
             .with_tokens_with_locations(tokens);
@@ -167,6 +175,9 @@ fn for_each_query(
         Statement::CreateTableAs(create) => visit(Plannable::Query(&mut create.query)),
         Statement::CreateView(create) => visit(Plannable::Query(&mut create.query)),
         Statement::Insert(insert) => visit(Plannable::Query(&mut insert.query)),
+        Statement::ShowStats {
+            relation: StatsRelation::Query(query),
+        } => visit(Plannable::Query(query)),
         Statement::Delete(change) | Statement::Update(change) | Statement::Merge(change) => {
             visit(Plannable::Statement(&mut change.statement))
         }
@@ -205,8 +216,10 @@ fn parse_one(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
         "create" => create::parse_create(parser),
         "drop" => create::parse_drop(parser),
         "alter" => alter::parse_alter(parser),
+        "refresh" => create::parse_refresh(parser),
         "comment" => alter::parse_comment(parser),
         "copy" => copy::parse_copy(parser),
+        "merge" if is_merge_branch(parser) => references::parse_merge_branch(parser),
         "delete" | "update" | "merge" => parse_row_change(parser, &word),
         "truncate" => {
             parser.advance_token();
@@ -214,12 +227,7 @@ fn parse_one(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
             let table = written_table_name(parser)?;
             Ok(Statement::Truncate { table })
         }
-        "analyze" => {
-            parser.advance_token();
-            let _ = parser.take_word("table");
-            let table = parser.table_name()?;
-            Ok(Statement::Analyze { table })
-        }
+        "analyze" => analyze::parse_analyze(parser),
         "show" => show::parse_show(parser),
         "describe" | "desc" => show::parse_describe(parser),
         "use" => session::parse_use(parser),
@@ -230,11 +238,8 @@ fn parse_one(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
         "deallocate" => session::parse_deallocate(parser),
         "run" => session::parse_run(parser),
         "call" => session::parse_call(parser),
-        "begin" | "start" | "commit" | "rollback" => Err(SqlError::unsupported_but(
-            "a transaction of several statements",
-            "each statement commits by itself",
-            location,
-        )),
+        "begin" | "start" | "commit" | "rollback" => session::parse_transaction(parser),
+        "savepoint" | "release" => Err(SqlError::unsupported("a savepoint", location)),
         "grant" | "revoke" | "deny" | "vacuum" | "optimize" | "load" | "export" | "cache"
         | "attach" | "declare" | "pragma" => Err(SqlError::unsupported(
             format!("the statement {}", word.to_uppercase()),
@@ -242,6 +247,16 @@ fn parse_one(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
         )),
         _ => Err(parser.expected_here("a statement")),
     }
+}
+
+/// `MERGE BRANCH a INTO b` merges branches; `MERGE INTO` and `MERGE branch USING` change rows.
+fn is_merge_branch(parser: &Parser<'_>) -> bool {
+    parser.peek_words(&["merge", "branch"])
+        && matches!(
+            parser.peek_nth_token_ref(2).token,
+            Token::Word(_) | Token::SingleQuotedString(_)
+        )
+        && !parser.peek_words(&["merge", "branch", "using"])
 }
 
 /// `EXPLAIN [ANALYZE] [VERBOSE] [(TYPE kind, FORMAT TEXT)] statement`
@@ -365,6 +380,14 @@ fn check_writable(name: &ObjectName, location: Location) -> Result<(), SqlError>
     match RelationName::parse(object) {
         Ok(relation) if relation == RelationName::table(object) => Ok(()),
         Ok(RelationName {
+            catalog_version: Some(_),
+            ..
+        }) => Err(SqlError::unsupported_but(
+            "writing to a table AT another branch",
+            "make the branch the session's with USE BRANCH",
+            location,
+        )),
+        Ok(RelationName {
             version: Some(_), ..
         }) => Err(misplaced(location)),
         _ => Err(SqlError::unsupported(
@@ -390,9 +413,10 @@ pub(crate) fn parse_query_of(parser: &mut Parser<'_>) -> Result<Box<ast::Query>,
 fn parse_row_change(parser: &mut Parser<'_>, word: &str) -> Result<Statement, SqlError> {
     let location = parser.location();
     let mut statement = parser.parse_statement()?;
+    let mut branch = None;
     let target = match &mut statement {
         ast::Statement::Delete(delete) => match &mut delete.from {
-            ast::FromTable::WithFromKeyword(tables) => single_table(tables),
+            ast::FromTable::WithFromKeyword(tables) => single_table(tables, &mut branch),
             // A slip of the pen must not empty a table.
             ast::FromTable::WithoutKeyword(_) => {
                 return Err(SqlError::unsupported_but(
@@ -402,8 +426,10 @@ fn parse_row_change(parser: &mut Parser<'_>, word: &str) -> Result<Statement, Sq
                 ));
             }
         },
-        ast::Statement::Update(update) => single_table(std::slice::from_mut(&mut update.table)),
-        ast::Statement::Merge(merge) => table_of(&mut merge.table),
+        ast::Statement::Update(update) => {
+            single_table(std::slice::from_mut(&mut update.table), &mut branch)
+        }
+        ast::Statement::Merge(merge) => table_of(&mut merge.table, &mut branch),
         _ => None,
     };
     let Some(table) = target else {
@@ -416,6 +442,7 @@ fn parse_row_change(parser: &mut Parser<'_>, word: &str) -> Result<Statement, Sq
     check_writable(&table, location)?;
     let change = RowChange {
         table,
+        branch,
         statement: Box::new(statement),
     };
     Ok(match word {
@@ -425,14 +452,18 @@ fn parse_row_change(parser: &mut Parser<'_>, word: &str) -> Result<Statement, Sq
     })
 }
 
-fn single_table(tables: &mut [ast::TableWithJoins]) -> Option<ObjectName> {
+fn single_table(
+    tables: &mut [ast::TableWithJoins],
+    branch: &mut Option<String>,
+) -> Option<ObjectName> {
     match tables {
-        [table] if table.joins.is_empty() => table_of(&mut table.relation),
+        [table] if table.joins.is_empty() => table_of(&mut table.relation, branch),
         _ => None,
     }
 }
 
-fn table_of(factor: &mut ast::TableFactor) -> Option<ObjectName> {
+fn table_of(factor: &mut ast::TableFactor, branch: &mut Option<String>) -> Option<ObjectName> {
+    *branch = branch::take_branch(factor);
     match factor {
         ast::TableFactor::Table {
             name, args: None, ..

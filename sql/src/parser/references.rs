@@ -1,19 +1,20 @@
-//! Branches and tags of a table.
+//! Branches and tags of a table, and those of a whole catalog.
 //!
 //! `ALTER TABLE t CREATE BRANCH b …` is the spelling of Spark and Presto, `CREATE BRANCH b IN TABLE
-//! t` Trino's. Both mean the same.
+//! t` Trino's. Both mean the same. Without a table, `CREATE BRANCH b` is one of the catalog.
 
 use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token;
 
 use super::tokens::{TokenReader, word_of};
 use super::written_table_name;
 use crate::error::SqlError;
 use crate::relation::RelationVersion;
 use crate::statement::{
-    AlterTable, AlterTableOperation, ReferenceKind, ReferenceRetention, SetReference,
-    SetReferenceMode, Statement,
+    AlterTable, AlterTableOperation, CatalogSource, CreateCatalogReference, DropCatalogReference,
+    ReferenceKind, ReferenceRetention, SetReference, SetReferenceMode, Statement,
 };
-use crate::time_travel::version_of;
+use crate::time_travel::{catalog_version, reference_name, version_of};
 
 /// `CREATE [OR REPLACE] BRANCH | TAG …` or `REPLACE BRANCH | TAG …` in an `ALTER TABLE`, from the
 /// first word on.
@@ -60,15 +61,16 @@ pub(super) fn parse_drop_reference(
 /// Whether `BRANCH name` or `TAG name` is next, and not a column of such a name.
 pub(super) fn is_reference(parser: &Parser<'_>) -> bool {
     let is_kind = parser.peek_word("branch") || parser.peek_word("tag");
-    is_kind && parser.peek_nth_token_ref(1).token != sqlparser::tokenizer::Token::EOF
+    is_kind && parser.peek_nth_token_ref(1).token != Token::EOF
 }
 
-/// `CREATE [OR REPLACE] BRANCH [IF NOT EXISTS] name IN TABLE table [FROM reference]`, from `BRANCH`
-/// on.
-pub(super) fn parse_create_in_table(
+/// `CREATE [OR REPLACE] BRANCH [IF NOT EXISTS] name IN TABLE table [FROM reference]`, or the same of a
+/// catalog: `… name [IN catalog] [FROM reference | FROM VERSION number]`; from `BRANCH` on.
+pub(super) fn parse_create(
     parser: &mut Parser<'_>,
     or_replace: bool,
 ) -> Result<Statement, SqlError> {
+    let location = parser.location();
     let mut mode = match or_replace {
         true => SetReferenceMode::CreateOrReplace,
         false => SetReferenceMode::Create,
@@ -76,6 +78,22 @@ pub(super) fn parse_create_in_table(
     let kind = parse_kind(parser)?;
     take_if_not_exists(parser, &mut mode)?;
     let name = reference_name(parser)?;
+    if !parser.peek_words(&["in", "table"]) {
+        if or_replace {
+            return Err(SqlError::unsupported_but(
+                format!("CREATE OR REPLACE {kind} of a catalog"),
+                "drop it first",
+                location,
+            ));
+        }
+        return Ok(Statement::CreateCatalogReference(CreateCatalogReference {
+            kind,
+            name,
+            if_not_exists: mode == SetReferenceMode::CreateIfNotExists,
+            catalog: parse_in_catalog(parser)?,
+            from: parse_catalog_source(parser)?,
+        }));
+    }
     let table = parse_in_table(parser)?;
     let version = match parser.take_word("from") {
         true => Some(RelationVersion::Reference(reference_name(parser)?)),
@@ -95,14 +113,73 @@ pub(super) fn parse_create_in_table(
     }))
 }
 
-/// `DROP BRANCH [IF EXISTS] name IN TABLE table`, from `BRANCH` on.
-pub(super) fn parse_drop_in_table(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
-    let operation = parse_drop_reference(parser)?;
+/// `DROP BRANCH [IF EXISTS] name IN TABLE table`, or `… name [IN catalog]`; from `BRANCH` on.
+pub(super) fn parse_drop(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
+    let kind = parse_kind(parser)?;
+    let if_exists = parser.take_if_exists();
+    let name = reference_name(parser)?;
+    if !parser.peek_words(&["in", "table"]) {
+        return Ok(Statement::DropCatalogReference(DropCatalogReference {
+            kind,
+            name,
+            if_exists,
+            catalog: parse_in_catalog(parser)?,
+        }));
+    }
     Ok(Statement::AlterTable(AlterTable {
         name: parse_in_table(parser)?,
         if_exists: false,
-        operation,
+        operation: AlterTableOperation::DropReference {
+            kind,
+            name,
+            if_exists,
+        },
     }))
+}
+
+/// `MERGE BRANCH branch INTO target [IN catalog]`
+pub(super) fn parse_merge_branch(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
+    parser.expect_word("merge")?;
+    parser.expect_word("branch")?;
+    let branch = reference_name(parser)?;
+    parser.expect_word("into")?;
+    let target = reference_name(parser)?;
+    Ok(Statement::MergeBranch {
+        branch,
+        target,
+        catalog: parse_in_catalog(parser)?,
+    })
+}
+
+/// `USE BRANCH branch [IN catalog]`, after `USE`.
+pub(super) fn parse_use_branch(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
+    parser.expect_word("branch")?;
+    Ok(Statement::UseBranch {
+        branch: reference_name(parser)?,
+        catalog: parse_in_catalog(parser)?,
+    })
+}
+
+/// `[IN catalog]`
+fn parse_in_catalog(parser: &mut Parser<'_>) -> Result<Option<String>, SqlError> {
+    match parser.take_word("in") {
+        true => parser.folded_identifier().map(Some),
+        false => Ok(None),
+    }
+}
+
+/// `[FROM reference | FROM VERSION number]`
+fn parse_catalog_source(parser: &mut Parser<'_>) -> Result<Option<CatalogSource>, SqlError> {
+    if !parser.take_word("from") {
+        return Ok(None);
+    }
+    let is_version = parser.peek_word("version")
+        && matches!(parser.peek_nth_token_ref(1).token, Token::Number(..));
+    if is_version {
+        parser.advance_token();
+        return Ok(Some(CatalogSource::Version(catalog_version(parser)?)));
+    }
+    Ok(Some(CatalogSource::Reference(reference_name(parser)?)))
 }
 
 fn parse_in_table(parser: &mut Parser<'_>) -> Result<crate::name::ObjectName, SqlError> {
@@ -137,19 +214,6 @@ fn take_if_not_exists(
     }
     *mode = SetReferenceMode::CreateIfNotExists;
     Ok(())
-}
-
-/// A name, or a quoted text as in `FOR VERSION AS OF 'name'`.
-fn reference_name(parser: &mut Parser<'_>) -> Result<String, SqlError> {
-    use sqlparser::tokenizer::Token;
-    match &parser.peek_token_ref().token {
-        Token::SingleQuotedString(text) if !text.is_empty() => {
-            let name = text.clone();
-            parser.advance_token();
-            Ok(name)
-        }
-        _ => parser.folded_identifier(),
-    }
 }
 
 /// `FOR VERSION AS OF version` (Presto: `FOR SYSTEM_VERSION AS OF`), `AS OF VERSION version` (Spark).
@@ -189,10 +253,7 @@ fn parse_retention(
         retention.min_snapshots_to_keep = Some(parse_positive(parser)?);
         parser.advance_token();
     }
-    let gives_age = matches!(
-        parser.peek_token_ref().token,
-        sqlparser::tokenizer::Token::Number(..)
-    );
+    let gives_age = matches!(parser.peek_token_ref().token, Token::Number(..));
     if gives_age || !counts_snapshots {
         retention.max_snapshot_age_ms = Some(parse_duration(parser)?);
     }

@@ -1,16 +1,25 @@
-//! Statements about the session: `USE`, `SET`, `PREPARE`, `RUN JOB`.
+//! Statements about the session: `USE`, `SET`, `PREPARE`, `RUN JOB`, transactions.
 
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
-use super::parse_one;
 use super::tokens::{Constant, TokenReader, parse_constant, word_of};
+use super::{parse_one, references};
 use crate::error::SqlError;
 use crate::statement::{CallArgument, SessionValue, Statement};
 
-/// `USE schema`, `USE catalog.schema`
+/// `USE schema`, `USE catalog.schema`, `USE BRANCH branch [IN catalog]`
 pub(super) fn parse_use(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     parser.expect_word("use")?;
+    // A schema may be called branch.
+    let is_branch = parser.peek_word("branch")
+        && matches!(
+            parser.peek_nth_token_ref(1).token,
+            Token::Word(_) | Token::SingleQuotedString(_)
+        );
+    if is_branch {
+        return references::parse_use_branch(parser);
+    }
     let name = parser.schema_name()?;
     Ok(Statement::Use {
         catalog: name.schema().map(str::to_string),
@@ -97,6 +106,15 @@ pub(super) fn parse_prepare(parser: &mut Parser<'_>) -> Result<Statement, SqlErr
     ) {
         return Err(SqlError::unsupported(
             "PREPARE of a PREPARE, EXECUTE or DEALLOCATE",
+            location,
+        ));
+    }
+    if matches!(
+        statement,
+        Statement::StartTransaction | Statement::Commit | Statement::Rollback
+    ) {
+        return Err(SqlError::unsupported(
+            "PREPARE of what begins or ends a transaction",
             location,
         ));
     }
@@ -229,4 +247,65 @@ pub(super) fn parse_run(parser: &mut Parser<'_>) -> Result<Statement, SqlError> 
     parser.expect_word("job")?;
     let name = parser.object_name(3)?;
     Ok(Statement::RunJob { name })
+}
+
+/// `START TRANSACTION`, `BEGIN [TRANSACTION | WORK]`, `COMMIT [WORK]`, `ROLLBACK [WORK]`
+pub(super) fn parse_transaction(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
+    let location = parser.location();
+    if parser.take_word("start") {
+        parser.expect_word("transaction")?;
+        parse_transaction_modes(parser)?;
+        return Ok(Statement::StartTransaction);
+    }
+    let is_begin = parser.take_word("begin");
+    let is_commit = !is_begin && parser.take_word("commit");
+    if !is_begin && !is_commit {
+        parser.expect_word("rollback")?;
+    }
+    let _ = parser.take_word("transaction") || parser.take_word("work");
+    if is_begin {
+        parse_transaction_modes(parser)?;
+        return Ok(Statement::StartTransaction);
+    }
+    if parser.peek_word("to") || parser.peek_word("and") {
+        return Err(SqlError::unsupported(
+            "a savepoint or a chained transaction",
+            location,
+        ));
+    }
+    Ok(match is_commit {
+        true => Statement::Commit,
+        false => Statement::Rollback,
+    })
+}
+
+/// `[ISOLATION LEVEL level] [, READ WRITE]`: levels that snapshot isolation fulfils.
+fn parse_transaction_modes(parser: &mut Parser<'_>) -> Result<(), SqlError> {
+    loop {
+        let location = parser.location();
+        if parser.take_words(&["isolation", "level"]) {
+            let is_given = parser.take_words(&["read", "uncommitted"])
+                || parser.take_words(&["read", "committed"])
+                || parser.take_words(&["repeatable", "read"]);
+            if !is_given && parser.peek_word("serializable") {
+                return Err(SqlError::unsupported_but(
+                    "ISOLATION LEVEL SERIALIZABLE",
+                    "transactions have snapshot isolation, which is REPEATABLE READ",
+                    location,
+                ));
+            }
+            if !is_given {
+                return Err(parser.expected_here("an isolation level"));
+            }
+        } else if parser.take_words(&["read", "write"]) {
+            // What every transaction can do.
+        } else if parser.peek_words(&["read", "only"]) {
+            return Err(SqlError::unsupported("a READ ONLY transaction", location));
+        } else {
+            return Ok(());
+        }
+        if !parser.consume_token(&Token::Comma) {
+            return Ok(());
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! `SHOW` and `DESCRIBE`.
 
 use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token;
 
+use super::parse_query_of;
 use super::tokens::TokenReader;
 use crate::error::SqlError;
-use crate::statement::{LikePattern, Statement};
+use crate::statement::{LikePattern, Statement, StatsRelation};
 
 pub(super) fn parse_show(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     let location = parser.location();
@@ -14,11 +16,7 @@ pub(super) fn parse_show(parser: &mut Parser<'_>) -> Result<Statement, SqlError>
         return Ok(Statement::ShowCatalogs { like });
     }
     if parser.take_word("schemas") || parser.take_word("databases") {
-        let catalog = if take_from(parser) {
-            Some(parser.folded_identifier()?)
-        } else {
-            None
-        };
+        let catalog = parse_from_catalog(parser)?;
         let like = parse_like(parser)?;
         return Ok(Statement::ShowSchemas { catalog, like });
     }
@@ -47,20 +45,24 @@ pub(super) fn parse_show(parser: &mut Parser<'_>) -> Result<Statement, SqlError>
         let view = parser.table_name()?;
         return Ok(Statement::ShowCreateView { view });
     }
+    if parser.take_words(&["create", "materialized", "view"]) {
+        let view = parser.table_name()?;
+        return Ok(Statement::ShowCreateMaterializedView { view });
+    }
     if parser.take_words(&["create", "schema"]) {
         let schema = parser.schema_name()?;
         return Ok(Statement::ShowCreateSchema { schema });
     }
     if parser.peek_word("create") {
         return Err(SqlError::unsupported(
-            "SHOW CREATE of anything but a table, view or schema",
+            "SHOW CREATE of anything but a table, view, materialized view or schema",
             location,
         ));
     }
     if parser.take_word("stats") {
         parser.expect_word("for")?;
-        let table = parser.table_name()?;
-        return Ok(Statement::ShowStats { table });
+        let relation = parse_stats_relation(parser)?;
+        return Ok(Statement::ShowStats { relation });
     }
     if parser.take_word("session") {
         let like = parse_like(parser)?;
@@ -74,9 +76,27 @@ pub(super) fn parse_show(parser: &mut Parser<'_>) -> Result<Statement, SqlError>
         let like = parse_like(parser)?;
         return Ok(Statement::ShowJobs { like });
     }
+    if parser.take_word("branches") {
+        let catalog = parse_from_catalog(parser)?;
+        let like = parse_like(parser)?;
+        return Ok(Statement::ShowBranches { catalog, like });
+    }
+    if parser.take_words(&["catalog", "log"]) {
+        let catalog = parse_from_catalog(parser)?;
+        let like = parse_like(parser)?;
+        let limit = match parser.take_word("limit") {
+            true => Some(parser.parse_literal_uint()?),
+            false => None,
+        };
+        return Ok(Statement::ShowCatalogLog {
+            catalog,
+            like,
+            limit,
+        });
+    }
     Err(parser.expected_here(
-        "CATALOGS, SCHEMAS, TABLES, COLUMNS, CREATE TABLE, CREATE SCHEMA, STATS, SESSION, FUNCTIONS \
-         or JOBS",
+        "CATALOGS, SCHEMAS, TABLES, COLUMNS, CREATE TABLE, CREATE SCHEMA, STATS, SESSION, FUNCTIONS, \
+         JOBS, BRANCHES or CATALOG LOG",
     ))
 }
 
@@ -95,8 +115,26 @@ pub(super) fn parse_describe(parser: &mut Parser<'_>) -> Result<Statement, SqlEr
     Ok(Statement::ShowColumns { table, like: None })
 }
 
+/// `table`, or a query in parentheses.
+fn parse_stats_relation(parser: &mut Parser<'_>) -> Result<StatsRelation, SqlError> {
+    if !parser.consume_token(&Token::LParen) {
+        return Ok(StatsRelation::Table(parser.table_name()?));
+    }
+    let query = parse_query_of(parser)?;
+    parser.expect_token(&Token::RParen)?;
+    Ok(StatsRelation::Query(query))
+}
+
 fn take_from(parser: &mut Parser<'_>) -> bool {
     parser.take_word("from") || parser.take_word("in")
+}
+
+/// `[FROM catalog]`
+fn parse_from_catalog(parser: &mut Parser<'_>) -> Result<Option<String>, SqlError> {
+    match take_from(parser) {
+        true => parser.folded_identifier().map(Some),
+        false => Ok(None),
+    }
 }
 
 /// `[LIKE 'pattern' [ESCAPE 'c']]`
