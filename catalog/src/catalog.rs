@@ -5,13 +5,17 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{
+    FormatVersion, Schema, SortOrder, TableMetadata, TableMetadataBuildResult,
+    TableMetadataBuilder, UnboundPartitionSpec, ViewMetadata,
+};
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
 use crate::error::{CatalogError, Result};
 use crate::storage::Storage;
 use crate::table::{Table, ident_name};
-use crate::view::{View, ViewDefinition};
+use crate::versioned::VersionedCatalog;
+use crate::view::{DroppedView, View, ViewDefinition};
 
 /// One change to one table: applied only if every requirement still holds.
 #[derive(Debug, Clone)]
@@ -21,11 +25,135 @@ pub struct TableCommit {
     /// What must be true of the table at the moment of the commit
     /// (`TableRequirement::NotExist` for a creation).
     pub requirements: Vec<TableRequirement>,
+    /// The metadata location of the only state that the commit fits; `None` when any state will
+    /// do that fulfils the requirements.
+    pub based_on: Option<String>,
     /// For a creation, the metadata to begin with (no snapshot yet); `updates` are applied to it.
     /// `None` when the table exists.
     pub created_from: Option<TableMetadata>,
     /// Changes in order.
     pub updates: Vec<TableUpdate>,
+}
+
+impl TableCommit {
+    /// Checks the requirements against the table's state; `None` when there is no table.
+    ///
+    /// # Errors
+    /// `TableExists` when the table must not exist, `CommitConflict` for any other that fails.
+    pub fn check_requirements(&self, current: Option<&Table>) -> Result<()> {
+        let location = current.and_then(|table| table.metadata_location.as_ref());
+        if self.based_on.is_some() && self.based_on.as_ref() != location {
+            return Err(CatalogError::CommitConflict {
+                table: ident_name(&self.ident),
+                reason: "it was changed meanwhile".to_string(),
+            });
+        }
+        let metadata = current.map(|table| table.metadata.as_ref());
+        for requirement in &self.requirements {
+            let Err(error) = requirement.check(metadata) else {
+                continue;
+            };
+            let name = ident_name(&self.ident);
+            if *requirement == TableRequirement::NotExist {
+                return Err(CatalogError::TableExists { name });
+            }
+            return Err(CatalogError::CommitConflict {
+                table: name,
+                reason: error
+                    .message()
+                    .trim_start_matches("Requirement failed: ")
+                    .to_lowercase(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The state after the updates, which are applied to the table or, when there is none, to
+    /// `created_from`.
+    ///
+    /// # Errors
+    /// `TableExists`, `TableNotFound`; `Metadata` when the updates do not fit.
+    pub fn apply(&self, current: Option<&Table>) -> Result<TableMetadataBuildResult> {
+        let name = ident_name(&self.ident);
+        let mut builder = match (current, &self.created_from) {
+            (Some(table), None) => TableMetadataBuilder::new_from_metadata(
+                table.metadata.as_ref().clone(),
+                table.metadata_location.clone(),
+            ),
+            (None, Some(metadata)) => {
+                TableMetadataBuilder::new_from_metadata(metadata.clone(), None)
+            }
+            (Some(_), Some(_)) => return Err(CatalogError::TableExists { name }),
+            (None, None) => {
+                return Err(CatalogError::TableNotFound {
+                    name,
+                    suggestion: None,
+                });
+            }
+        };
+        for update in &self.updates {
+            builder = update
+                .clone()
+                .apply(builder)
+                .map_err(|source| CatalogError::metadata(&name, source))?;
+        }
+        builder
+            .build()
+            .map_err(|source| CatalogError::metadata(&name, source))
+    }
+}
+
+/// What a new table is to be. Field ids of `schema` only have to be unique, and `spec` and
+/// `sort_order` name columns by them: the table gets fresh ones.
+#[derive(Debug, Clone)]
+pub struct TableDraft {
+    /// Its columns.
+    pub schema: Schema,
+    /// Its partitioning.
+    pub spec: UnboundPartitionSpec,
+    /// Its sort order.
+    pub sort_order: SortOrder,
+    /// Its format version.
+    pub format_version: FormatVersion,
+    /// Where it goes, without a slash at the end; `None` leaves it to the catalog.
+    pub location: Option<String>,
+    /// Its properties.
+    pub properties: HashMap<String, String>,
+}
+
+impl TableDraft {
+    /// The metadata of such a table at a location.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a table that cannot be.
+    pub fn build(self, ident: &TableIdent, location: &str) -> Result<TableMetadata> {
+        TableMetadataBuilder::new(
+            self.schema,
+            self.spec,
+            self.sort_order,
+            location.trim_end_matches('/').to_string(),
+            self.format_version,
+            self.properties,
+        )
+        .and_then(TableMetadataBuilder::build)
+        .map(|built| built.metadata)
+        .map_err(|source| {
+            let name = ident_name(ident);
+            CatalogError::InvalidInput(format!("table {name}: {}", source.message()))
+        })
+    }
+}
+
+/// The next state of a view: published only if the view is still in the state that it was made
+/// from.
+#[derive(Debug, Clone)]
+pub struct ViewCommit {
+    /// The view to change or create.
+    pub ident: TableIdent,
+    /// The state that `metadata` was made from; `None` for a creation.
+    pub base: Option<View>,
+    /// The state to be.
+    pub metadata: ViewMetadata,
 }
 
 /// An Iceberg catalog: names to table metadata, changed by compare-and-swap.
@@ -48,10 +176,30 @@ pub trait Catalog: Debug + Send + Sync {
     /// Creates a schema, or fails with `SchemaExists`.
     async fn create_schema(&self, schema: &str, properties: HashMap<String, String>) -> Result<()>;
 
+    /// Sets and removes properties of a schema in one step. Those to remove that it does not have
+    /// are ignored.
+    ///
+    /// # Errors
+    /// `SchemaNotFound`; `InvalidInput` for a `location` that is not allowed; `Unsupported` for
+    /// catalogs without this.
+    async fn change_schema_properties(
+        &self,
+        schema: &str,
+        set: HashMap<String, String>,
+        removed: &[String],
+    ) -> Result<()> {
+        let _ = (set, removed);
+        Err(CatalogError::Unsupported(format!(
+            "changing properties of schema {schema} in catalog {}",
+            self.name()
+        )))
+    }
+
     /// Drops an empty schema, or fails with `SchemaNotEmpty`.
     async fn drop_schema(&self, schema: &str) -> Result<()>;
 
-    /// Table names of a schema, sorted, or `SchemaNotFound`.
+    /// Table names of a schema, sorted, or `SchemaNotFound`. Storage tables of materialized views
+    /// are not listed; they can be loaded.
     async fn list_tables(&self, schema: &str) -> Result<Vec<String>>;
 
     /// The table's newest committed state, or `TableNotFound` with the nearest name.
@@ -68,12 +216,57 @@ pub trait Catalog: Debug + Send + Sync {
         Ok(())
     }
 
+    /// What a new table will be, with its final ids and location. Nothing is created: that is a
+    /// commit with this as [`TableCommit::created_from`].
+    ///
+    /// # Errors
+    /// `SchemaNotFound`; `InvalidInput` for a bad name, a location that is not allowed, and a
+    /// table that cannot be.
+    async fn stage_table(&self, ident: &TableIdent, draft: TableDraft) -> Result<TableMetadata> {
+        // Also validates the name and finds the schema.
+        let fresh_location = self.new_table_location(ident).await?;
+        let location = match &draft.location {
+            Some(location) => {
+                self.check_table_location(ident, location).await?;
+                location.clone()
+            }
+            None => fresh_location,
+        };
+        draft.build(ident, &location)
+    }
+
     /// Publishes changes of one or several tables in one step: all of them or none.
     /// Returns the new states in the order given, `CommitConflict` if a requirement failed.
     async fn commit(&self, commits: Vec<TableCommit>) -> Result<Vec<Table>>;
 
+    /// The metadata locations of every state of a table that can still be read: the newest one
+    /// and those of other catalog branches, of tags, and of catalog versions that are kept. Files
+    /// that one of them refers to must not be deleted.
+    ///
+    /// # Errors
+    /// When they are not all known.
+    async fn reachable_metadata(&self, table: &Table) -> Result<Vec<String>> {
+        let newest = self.load_table(&table.ident).await?;
+        Ok(newest.metadata_location.into_iter().collect())
+    }
+
     /// Removes a table from the catalog; its files stay. Returns the state dropped.
     async fn drop_table(&self, ident: &TableIdent) -> Result<Table>;
+
+    /// Removes a table whose files are to be deleted. Returns the state dropped.
+    ///
+    /// # Errors
+    /// As [`Catalog::drop_table`], and `FilesInUse` when a branch or tag of the catalog
+    /// still reads them.
+    async fn drop_table_for_purge(&self, ident: &TableIdent) -> Result<Table> {
+        self.drop_table(ident).await
+    }
+
+    /// Whether [`Catalog::drop_table_for_purge`] has the catalog delete the files itself; else
+    /// they are left to the caller.
+    fn deletes_files_of_dropped_tables(&self) -> bool {
+        false
+    }
 
     /// Renames a table within the catalog; its location does not change.
     async fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<()>;
@@ -111,8 +304,55 @@ pub trait Catalog: Debug + Send + Sync {
         )))
     }
 
-    /// Removes a view from the catalog. Returns the state dropped.
-    async fn drop_view(&self, ident: &TableIdent) -> Result<View> {
+    /// Creates or replaces a materialized view together with its storage table, which the
+    /// definition names, in one step. Returns the new state of that table, alone.
+    ///
+    /// # Errors
+    /// Those of [`Catalog::put_view`], and of [`Catalog::commit`] for the table; `InvalidInput`
+    /// when it would replace a view that is not materialized.
+    async fn put_materialized_view(
+        &self,
+        ident: &TableIdent,
+        definition: ViewDefinition,
+        or_replace: bool,
+        storage_table: TableCommit,
+    ) -> Result<Vec<Table>> {
+        let _ = (definition, or_replace, storage_table);
+        Err(CatalogError::Unsupported(format!(
+            "materialized view {} in catalog {}",
+            ident_name(ident),
+            self.name()
+        )))
+    }
+
+    /// Publishes a view's metadata, which may be in any engine's dialect.
+    ///
+    /// # Errors
+    /// `ViewExists` or `TableExists` for a creation; `CommitConflict` when the view was changed or
+    /// dropped meanwhile; `InvalidInput` for a location that is not allowed; `CommitStateUnknown`;
+    /// `Unsupported` for catalogs without views.
+    async fn commit_view(&self, commit: ViewCommit) -> Result<View> {
+        Err(CatalogError::Unsupported(format!(
+            "view {} in catalog {}",
+            ident_name(&commit.ident),
+            self.name()
+        )))
+    }
+
+    /// Renames a view within the catalog; its location does not change.
+    async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
+        self.load_view(from).await?;
+        Err(CatalogError::Unsupported(format!(
+            "renaming view {} to {} in catalog {}",
+            ident_name(from),
+            ident_name(to),
+            self.name()
+        )))
+    }
+
+    /// Removes a view from the catalog, and its storage table if it is a materialized one; the
+    /// files stay. Returns the states dropped.
+    async fn drop_view(&self, ident: &TableIdent) -> Result<DroppedView> {
         self.load_view(ident).await?;
         Err(CatalogError::Unsupported(format!(
             "dropping views of catalog {}",
@@ -124,11 +364,23 @@ pub trait Catalog: Debug + Send + Sync {
     /// this catalog commits to it; the other engine must not.
     ///
     /// # Errors
-    /// `TableExists`; `Metadata` when the file cannot be read; `Unsupported` for
-    /// catalogs without this.
+    /// `TableExists`; `InvalidInput` when the file or the table's location is where the catalog
+    /// allows no tables; `Metadata` when the file cannot be read; `Unsupported` for catalogs
+    /// without this.
     async fn register_table(&self, ident: &TableIdent, metadata_location: &str) -> Result<Table> {
         Err(CatalogError::Unsupported(format!(
             "registering {metadata_location} as {ident} in catalog {}",
+            self.name()
+        )))
+    }
+
+    /// Its branches, tags, versions and transactions.
+    ///
+    /// # Errors
+    /// `Unsupported` for catalogs without these.
+    fn versioned(&self) -> Result<&dyn VersionedCatalog> {
+        Err(CatalogError::Unsupported(format!(
+            "this in catalog {}, which has no branches, versions and transactions,",
             self.name()
         )))
     }

@@ -37,8 +37,17 @@ pub enum CatalogError {
     ViewExists { name: String },
 
     /// A table was wanted, and the name is that of a view.
-    #[error("{name} is a view, not a table")]
-    IsView { name: String },
+    #[error("{name} is a {}view, not a table", if *.is_materialized { "materialized " } else { "" })]
+    IsView {
+        /// `schema.view`.
+        name: String,
+        /// Whether its rows are stored.
+        is_materialized: bool,
+    },
+
+    /// A view was wanted, and the name is that of a table.
+    #[error("{name} is a table, not a view")]
+    IsTable { name: String },
 
     /// A schema of this name exists already.
     #[error("schema {name} already exists")]
@@ -55,6 +64,53 @@ pub enum CatalogError {
     /// The snapshot, branch, tag or time asked for is not in the table's history.
     #[error("table {table} has no {what}")]
     VersionNotFound { table: String, what: String },
+
+    /// The catalog has no such branch, tag or version; `suggestion` is the nearest name.
+    #[error("catalog {catalog} has no {what}{}", did_you_mean(.suggestion))]
+    ReferenceNotFound {
+        catalog: String,
+        what: String,
+        suggestion: Option<String>,
+    },
+
+    /// A branch or tag of this name exists already; `what` has its kind and name.
+    #[error("{what} already exists")]
+    ReferenceExists { what: String },
+
+    /// A branch cannot be merged: both branches changed `objects`.
+    #[error(
+        "branch {branch} cannot be merged into {target}: both changed {}, and nothing was \
+         merged; make the changes of {branch} again on a new branch of {target}",
+        .objects.join(", ")
+    )]
+    MergeConflict {
+        branch: String,
+        target: String,
+        objects: Vec<String>,
+    },
+
+    /// A transaction cannot be committed: others changed `objects` since it began.
+    #[error(
+        "the transaction cannot be committed: {} changed on {target} since it began, and \
+         nothing was published; run the transaction again",
+        .objects.join(", ")
+    )]
+    TransactionConflict {
+        target: String,
+        objects: Vec<String>,
+    },
+
+    /// The branch or transaction that a commit goes to is not there any more.
+    #[error("{what} has ended: nothing can be changed in it any more")]
+    ReferenceEnded { what: String },
+
+    /// Files cannot be deleted: a branch or tag reads them.
+    #[error(
+        "the files of table {table} cannot be deleted: {} needs them; drop the table without \
+         purge, or drop that first",
+        .readers.join(" and ")
+    )]
+    FilesInUse { table: String, readers: Vec<String> },
 
     /// The request itself cannot be right: bad name, bad property, bad type.
     #[error("{0}")]
@@ -97,6 +153,14 @@ pub enum CatalogError {
         database: String,
         source: sqlx::Error,
     },
+
+    /// A REST catalog does not answer, failed, or answered what cannot be read.
+    #[error("catalog {catalog}: {}", one_line(.problem))]
+    Remote { catalog: String, problem: String },
+
+    /// A REST catalog does not let Ingot in, or not do this.
+    #[error("catalog {catalog} refuses access: {}", one_line(.problem))]
+    RemoteAccess { catalog: String, problem: String },
 
     /// The connection broke while a commit was being decided: it may or may not be
     /// visible. Nothing was deleted. Reload the table to see; never delete its data files.

@@ -11,16 +11,27 @@ pub mod commit;
 pub mod database;
 pub mod error;
 pub mod evolve;
+pub mod maintenance;
+pub mod materialized_view;
+pub mod rest_catalog;
 pub mod scan;
 pub mod sql_catalog;
+pub mod statistics;
 pub mod storage;
 pub mod table;
+pub mod versioned;
 pub mod view;
 
-pub use catalog::{Catalog, TableCommit};
+pub use catalog::{Catalog, TableCommit, TableDraft, ViewCommit};
 pub use database::{Database, DatabaseLock, Dialect, Migration};
 pub use error::{CatalogError, Result};
+pub use materialized_view::Materialization;
+pub use rest_catalog::{AccessDelegation, RestAuthentication, RestCatalog, RestCatalogOptions};
 pub use sql_catalog::{SqlCatalog, SqlCatalogOptions};
-pub use storage::{FileInfo, Location, S3Config, Storage, StorageConfig};
+pub use storage::{FileInfo, Location, S3Config, Storage, StorageAccess, StorageConfig};
 pub use table::{Table, TableVersion};
-pub use view::{View, ViewDefinition};
+pub use versioned::{
+    CatalogLogEntry, CatalogReference, CatalogReferenceInfo, CatalogReferenceKind,
+    CatalogTransaction, MergeReport, VersionedCatalog,
+};
+pub use view::{DroppedView, View, ViewDefinition};

@@ -11,6 +11,9 @@ use iceberg::spec::{
 
 use crate::error::{CatalogError, Result};
 
+/// How many branches and tags a message lists.
+const MAX_LISTED_REFERENCES: usize = 8;
+
 /// A table as the catalog knew it at one moment.
 #[derive(Debug, Clone)]
 pub struct Table {
@@ -60,7 +63,10 @@ impl Table {
             TableVersion::Reference(name) => match metadata.snapshot_for_ref(name) {
                 Some(snapshot) => Ok(Some(Arc::clone(snapshot))),
                 None if name == MAIN_BRANCH => Ok(metadata.current_snapshot().cloned()),
-                None => Err(self.version_not_found(format!("branch or tag {name:?}"))),
+                None => Err(self.version_not_found(format!(
+                    "branch or tag {name:?}{}",
+                    self.references_near(name, |_| true)
+                ))),
             },
             TableVersion::TimestampMillis(timestamp_ms) => {
                 // The log is in commit order; like Iceberg's own readers, take the last
@@ -98,6 +104,26 @@ impl Table {
         CatalogError::VersionNotFound {
             table: self.name(),
             what,
+        }
+    }
+
+    /// The branches and tags that somebody may have meant who wrote `name`, nearest first, as
+    /// the end of a message.
+    pub(crate) fn references_near(
+        &self,
+        name: &str,
+        is_wanted: impl Fn(&SnapshotReference) -> bool,
+    ) -> String {
+        let references = self.references().unwrap_or_default();
+        let wanted = references
+            .iter()
+            .filter(|(_, reference)| is_wanted(reference));
+        let mut names: Vec<&str> = wanted.map(|(name, _)| name.as_str()).collect();
+        names.sort_by_key(|known| (strsim::damerau_levenshtein(known, name), *known));
+        names.truncate(MAX_LISTED_REFERENCES);
+        match names.as_slice() {
+            [] => String::new(),
+            names => format!(" (there is {})", names.join(", ")),
         }
     }
 
@@ -178,8 +204,19 @@ pub fn ident_name(ident: &TableIdent) -> String {
     format!("{}.{}", ident.namespace().as_ref().join("."), ident.name())
 }
 
+/// The schema's part of a table's name. Namespaces have one level.
+pub(crate) fn schema_of(ident: &TableIdent) -> Result<&str> {
+    match ident.namespace().as_ref().as_slice() {
+        [schema] => Ok(schema),
+        _ => Err(CatalogError::InvalidInput(format!(
+            "table name {} must be schema.table",
+            ident_name(ident)
+        ))),
+    }
+}
+
 /// A time as error messages write it: UTC, to the millisecond.
-fn format_millis(timestamp_ms: i64) -> String {
+pub(crate) fn format_millis(timestamp_ms: i64) -> String {
     match chrono::DateTime::from_timestamp_millis(timestamp_ms) {
         Some(time) => time.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string(),
         None => format!("{timestamp_ms} ms"),

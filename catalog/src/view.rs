@@ -10,14 +10,22 @@ use iceberg::spec::{
 use iceberg::{NamespaceIdent, TableIdent};
 
 use crate::error::{CatalogError, Result};
-use crate::table::ident_name;
+use crate::materialized_view::Materialization;
+use crate::table::{Table, ident_name};
 
 /// The dialect of the queries that Ingot writes and reads.
 const DIALECT: &str = "ingot";
 /// Entry of a version's summary: the names of the query's own columns, as a JSON array.
 const QUERY_COLUMNS: &str = "ingot.query-columns";
+/// Entry of a version's summary: the name of the storage table as JSON. `iceberg` 0.10.1 knows no
+/// such field of a version; [`view_metadata_json`] makes one of it.
+const STORAGE_TABLE: &str = "ingot.storage-table";
+/// The field of a version that names the storage table (see [`crate::materialized_view`]).
+const STORAGE_TABLE_FIELD: &str = "storage-table";
 /// The property that has a view's comment.
 const COMMENT: &str = "comment";
+/// The property that has a materialized view's grace period.
+const GRACE_PERIOD: &str = "ingot.grace-period-ms";
 
 /// A view as the catalog knew it at one moment.
 #[derive(Debug, Clone)]
@@ -28,6 +36,16 @@ pub struct View {
     pub metadata: Arc<ViewMetadata>,
     /// Where that metadata is stored.
     pub metadata_location: String,
+}
+
+/// A view that was removed from the catalog.
+#[derive(Debug, Clone)]
+pub struct DroppedView {
+    /// Its last state.
+    pub view: View,
+    /// The table with its rows, which was removed with it; only of materialized views, and only if
+    /// nothing reads its files any more.
+    pub storage_table: Option<Table>,
 }
 
 /// What a view is to be.
@@ -46,12 +64,39 @@ pub struct ViewDefinition {
     pub query_columns: Vec<String>,
     /// The comment.
     pub comment: Option<String>,
+    /// Where its rows are stored, if it is a materialized view.
+    pub materialization: Option<Materialization>,
 }
 
 impl View {
     /// `schema.view`, as error messages write it.
     pub fn name(&self) -> String {
         ident_name(&self.ident)
+    }
+
+    /// Where its rows are stored; `None` for a view that is not materialized.
+    ///
+    /// # Errors
+    /// `Metadata` when what its metadata says about that cannot be read.
+    pub fn materialization(&self) -> Result<Option<Materialization>> {
+        let Some(json) = self.metadata.current_version().summary().get(STORAGE_TABLE) else {
+            return Ok(None);
+        };
+        let unreadable = |message: String| {
+            let source = iceberg::Error::new(iceberg::ErrorKind::DataInvalid, message);
+            CatalogError::metadata(&self.metadata_location, source)
+        };
+        let grace_period = self.metadata.properties().get(GRACE_PERIOD);
+        let grace_period_ms = grace_period
+            .map(|text| text.parse::<i64>())
+            .transpose()
+            .map_err(|error| unreadable(format!("property {GRACE_PERIOD}: {error}")))?;
+        let storage_table = serde_json::from_str(json)
+            .map_err(|error| unreadable(format!("storage table: {error}")))?;
+        Ok(Some(Materialization {
+            storage_table,
+            grace_period_ms,
+        }))
     }
 
     /// What the view is now.
@@ -89,8 +134,15 @@ impl View {
             schema,
             query_columns,
             comment: self.metadata.properties().get(COMMENT).cloned(),
+            materialization: self.materialization()?,
         })
     }
+}
+
+/// Whether any version of a view is that of a materialized one.
+pub(crate) fn names_storage_table(metadata: &ViewMetadata) -> bool {
+    let mut versions = metadata.versions();
+    versions.any(|version| version.summary().contains_key(STORAGE_TABLE))
 }
 
 /// The metadata of a new view at this location, or the next one of a view that is replaced.
@@ -110,7 +162,7 @@ pub(crate) fn next_view_metadata(
         serde_json::from_value(representations).map_err(|error| invalid(error.into()))?;
     let query_columns =
         serde_json::to_string(&definition.query_columns).map_err(|error| invalid(error.into()))?;
-    let summary = HashMap::from([
+    let mut summary = HashMap::from([
         ("engine-name".to_string(), "ingot".to_string()),
         (
             "engine-version".to_string(),
@@ -118,6 +170,16 @@ pub(crate) fn next_view_metadata(
         ),
         (QUERY_COLUMNS.to_string(), query_columns),
     ]);
+    let comment = definition.comment.map(|text| (COMMENT.to_string(), text));
+    let mut properties: HashMap<String, String> = comment.into_iter().collect();
+    if let Some(materialization) = &definition.materialization {
+        let storage_table = serde_json::to_string(&materialization.storage_table)
+            .map_err(|error| invalid(error.into()))?;
+        summary.insert(STORAGE_TABLE.to_string(), storage_table);
+        if let Some(grace_period_ms) = materialization.grace_period_ms {
+            properties.insert(GRACE_PERIOD.to_string(), grace_period_ms.to_string());
+        }
+    }
     let version = ViewVersion::builder()
         .with_default_catalog(definition.default_catalog)
         .with_default_namespace(NamespaceIdent::new(definition.default_schema))
@@ -126,27 +188,43 @@ pub(crate) fn next_view_metadata(
         .with_summary(summary)
         .with_timestamp_ms(chrono::Utc::now().timestamp_millis())
         .build();
-    let comment: HashMap<String, String> = definition
-        .comment
-        .into_iter()
-        .map(|comment| (COMMENT.to_string(), comment))
-        .collect();
     let built = match previous {
         None => ViewMetadataBuilder::new(
             location,
             definition.schema,
             version,
             ViewFormatVersion::V1,
-            comment,
+            properties,
         )
         .and_then(ViewMetadataBuilder::build),
         Some(previous) => {
             ViewMetadataBuilder::new_from_metadata(previous.metadata.as_ref().clone())
                 .set_current_version(version, definition.schema)
-                .map(|builder| builder.remove_properties(&[COMMENT.to_string()]))
-                .and_then(|builder| builder.set_properties(comment))
+                .map(|builder| {
+                    builder.remove_properties(&[COMMENT, GRACE_PERIOD].map(str::to_string))
+                })
+                .and_then(|builder| builder.set_properties(properties))
                 .and_then(ViewMetadataBuilder::build)
         }
     };
     Ok(built.map_err(invalid)?.metadata)
+}
+
+/// View metadata as its file has it: versions of materialized views name their storage table.
+pub(crate) fn view_metadata_json(metadata: &ViewMetadata) -> serde_json::Result<Vec<u8>> {
+    let mut json = serde_json::to_value(metadata)?;
+    let versions = json
+        .get_mut("versions")
+        .and_then(|list| list.as_array_mut());
+    for version in versions.into_iter().flatten() {
+        let storage_table = version
+            .pointer(&format!("/summary/{STORAGE_TABLE}"))
+            .and_then(|text| text.as_str())
+            .map(serde_json::from_str::<serde_json::Value>)
+            .transpose()?;
+        if let (Some(storage_table), Some(fields)) = (storage_table, version.as_object_mut()) {
+            fields.insert(STORAGE_TABLE_FIELD.to_string(), storage_table);
+        }
+    }
+    serde_json::to_vec(&json)
 }

@@ -185,6 +185,7 @@ async fn nothing_escapes_the_warehouse() {
         let move_there = TableCommit {
             ident: table.ident.clone(),
             requirements: Vec::new(),
+            based_on: None,
             created_from: None,
             updates: vec![TableUpdate::SetLocation { location }],
         };
@@ -248,6 +249,7 @@ fn set_property(table: &ingot_catalog::Table, value: &str) -> TableCommit {
             r#ref: "main".to_string(),
             snapshot_id: table.metadata.current_snapshot_id(),
         }],
+        based_on: None,
         created_from: None,
         updates: vec![TableUpdate::SetProperties {
             updates: properties(&[("p", value)]),
@@ -306,6 +308,7 @@ async fn a_commit_that_changes_nothing_writes_nothing() {
     let commit = TableCommit {
         ident: table.ident.clone(),
         requirements: Vec::new(),
+        based_on: None,
         created_from: None,
         updates: Vec::new(),
     };
@@ -459,6 +462,7 @@ async fn branches_and_tags_of_a_table_are_versions() {
     let commit = TableCommit {
         ident: table.ident.clone(),
         requirements: Vec::new(),
+        based_on: None,
         created_from: None,
         updates: vec![
             TableUpdate::AddSchema { schema: wider },

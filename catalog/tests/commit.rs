@@ -524,6 +524,7 @@ async fn tables_are_upgraded_between_format_versions() {
             let upgrade = ingot_catalog::TableCommit {
                 ident: name.clone(),
                 requirements: Vec::new(),
+                based_on: None,
                 created_from: None,
                 updates: vec![iceberg::TableUpdate::UpgradeFormatVersion { format_version }],
             };

@@ -4,15 +4,22 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use common::*;
+use futures::StreamExt;
 use futures::stream::BoxStream;
-use ingot_catalog::commit::{append_files, commit_staged, stage_create, stage_replace};
+use ingot_catalog::commit::{
+    Rewrite, append_files, commit_rewrite, commit_staged, optimize_manifests, stage_create,
+    stage_replace,
+};
+use ingot_catalog::maintenance::{
+    ExpireOptions, OrphanOptions, expire_snapshots, remove_orphan_files,
+};
 use ingot_catalog::{Catalog, CatalogError, SqlCatalog, Storage, Table, TableVersion};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -28,6 +35,21 @@ struct FaultyStore {
     writes_left: AtomicI64,
     /// Whether the failing write is done all the same, as when an answer is lost.
     writes_anyway: bool,
+    /// Whether all that comes after fails too, deletions included: a process that was killed.
+    dies: bool,
+}
+
+impl FaultyStore {
+    fn is_dead(&self) -> bool {
+        self.dies && self.writes_left.load(Ordering::SeqCst) < 0
+    }
+}
+
+fn injected() -> object_store::Error {
+    object_store::Error::Generic {
+        store: "FaultyStore",
+        source: "injected failure".into(),
+    }
 }
 
 impl fmt::Display for FaultyStore {
@@ -44,16 +66,16 @@ impl ObjectStore for FaultyStore {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
+        if self.is_dead() {
+            return Err(injected());
+        }
         if self.writes_left.fetch_sub(1, Ordering::SeqCst) != 0 {
             return self.inner.put_opts(location, payload, options).await;
         }
         if self.writes_anyway {
             self.inner.put_opts(location, payload, options).await?;
         }
-        Err(object_store::Error::Generic {
-            store: "FaultyStore",
-            source: "injected failure".into(),
-        })
+        Err(injected())
     }
 
     async fn put_multipart_opts(
@@ -72,6 +94,10 @@ impl ObjectStore for FaultyStore {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
+        // A deletion counts as a write, for a process that dies.
+        if self.dies && self.writes_left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            return locations.map(|_| Err(injected())).boxed();
+        }
         self.inner.delete_stream(locations)
     }
 
@@ -146,8 +172,106 @@ fn inject(storage: &Arc<Storage>, writes_left: i64, writes_anyway: bool) {
         inner: LocalFileSystem::new(),
         writes_left: AtomicI64::new(writes_left),
         writes_anyway,
+        dies: false,
     };
     storage.register_store("/", Arc::new(store)).unwrap();
+}
+
+/// Lets the process die before its write or deletion of this number.
+fn kill_at(storage: &Arc<Storage>, writes_left: i64) -> Arc<FaultyStore> {
+    let store = Arc::new(FaultyStore {
+        inner: LocalFileSystem::new(),
+        writes_left: AtomicI64::new(writes_left),
+        writes_anyway: false,
+        dies: true,
+    });
+    storage.register_store("/", store.clone()).unwrap();
+    store
+}
+
+/// A change of a table with the files `a` and `b`, and the files that it has afterwards.
+async fn change(
+    catalog: &SqlCatalog,
+    kind: usize,
+    table: &Table,
+) -> (Result<(), CatalogError>, Vec<&'static str>) {
+    match kind {
+        0 => {
+            let files = vec![data_file(table, "c", 2)];
+            let outcome = append_files(catalog, table, files, no_summary()).await;
+            (outcome.map(drop), vec!["a", "b", "c"])
+        }
+        1 => {
+            let rewrite = Rewrite {
+                removed: HashSet::from([data_path(table, "a"), data_path(table, "b")]),
+                added: vec![data_file(table, "ab", 1)],
+            };
+            let outcome = commit_rewrite(catalog, table, rewrite).await;
+            (outcome.map(drop), vec!["ab"])
+        }
+        2 => {
+            let outcome = optimize_manifests(catalog, &table.ident).await;
+            (outcome.map(drop), vec!["a", "b"])
+        }
+        _ => {
+            let options = ExpireOptions {
+                now_ms: chrono::Utc::now().timestamp_millis() + 1_000_000,
+                max_age_ms: Some(0),
+                default_max_age_ms: 0,
+                retain_last: None,
+                clean_expired_metadata: true,
+            };
+            let outcome = expire_snapshots(catalog, &table.ident, options).await;
+            (outcome.map(drop), vec!["a", "b"])
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_dies_leaves_one_state_and_orphans_that_are_found() {
+    for kind in 0..4 {
+        for writes_left in 0.. {
+            let what = format!("kind {kind}, {writes_left} writes");
+            let (_folder, catalog) = local_catalog().await;
+            let storage = catalog.storage();
+            let mut table = table_with_one_file(&catalog).await;
+            let files = vec![data_file(&table, "b", 1)];
+            table = append_files(&*catalog, &table, files, no_summary())
+                .await
+                .unwrap();
+
+            let store = kill_at(storage, writes_left);
+            let (outcome, after) = change(&catalog, kind, &table).await;
+            let survived = !store.is_dead();
+            let alive = Arc::new(LocalFileSystem::new());
+            storage.register_store("/", alive).unwrap();
+
+            let loaded = catalog.load_table(&table.ident).await.unwrap();
+            let files = live_files(storage, &loaded, &TableVersion::Current).await;
+            match loaded.metadata_location == table.metadata_location {
+                true => {
+                    assert!(outcome.is_err(), "{what}");
+                    assert_eq!(names(&files), ["a", "b"], "{what}");
+                }
+                false => assert_eq!(names(&files), after, "{what}"),
+            }
+            let options = OrphanOptions {
+                older_than_ms: chrono::Utc::now().timestamp_millis() + 1_000,
+                ..OrphanOptions::default()
+            };
+            remove_orphan_files(&*catalog, &table.ident, &options)
+                .await
+                .unwrap();
+            let left = orphans(storage, catalog.warehouse(), &[loaded]).await;
+            assert_eq!(left, Vec::<String>::new(), "{what}");
+            // And what is left can be worked with.
+            change(&catalog, 0, &table).await.0.unwrap();
+            if survived {
+                assert!(writes_left > 1, "{what}");
+                break;
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -163,6 +163,7 @@ impl Run {
                 let commit = TableCommit {
                     ident: known.table.ident.clone(),
                     requirements: Vec::new(),
+                    based_on: None,
                     created_from: None,
                     updates: vec![TableUpdate::SetProperties {
                         updates: properties(&[("p", &value)]),

@@ -14,9 +14,10 @@ use iceberg::spec::{
     Operation, Struct,
 };
 use ingot_catalog::commit::{
-    Isolation, Partitions, Removal, RowDelta, Validation, append_files, commit_row_delta,
-    commit_staged, stage_replace,
+    Isolation, Partitions, Removal, RowDelta, Validation, append_files, commit_metadata,
+    commit_row_delta, commit_staged, stage_replace,
 };
+use ingot_catalog::evolve::{ReferenceChange, ReferenceKind, ReferenceMode, set_reference};
 use ingot_catalog::scan::{ManifestCache, plan_scan};
 use ingot_catalog::{Catalog, CatalogError, SqlCatalog, Table, TableVersion};
 use rand::seq::IndexedRandom;
@@ -94,6 +95,94 @@ async fn names_of(catalog: &SqlCatalog, table: &Table) -> Vec<String> {
 fn total(table: &Table, key: &str) -> String {
     let summary = table.metadata.current_snapshot().unwrap().summary();
     summary.additional_properties[key].clone()
+}
+
+/// In version 3 the row ids of a file follow from its place in the manifest, until others leave it.
+#[tokio::test]
+async fn files_keep_their_row_ids_when_others_of_their_manifest_go() {
+    let (_folder, catalog) = local_catalog().await;
+    let version = [("format-version", "3")];
+    let table = create_table(&*catalog, &ident("s", "t"), &version).await;
+    let files = ["a", "b", "c", "d"].map(|name| data_file(&table, name, 1));
+    let table = append_files(&*catalog, &table, files.to_vec(), no_summary())
+        .await
+        .unwrap();
+    let remove = |table: Table, name: &'static str| {
+        let catalog = &catalog;
+        async move {
+            let change = RowDelta {
+                removal: removal(&table, &[name]),
+                ..RowDelta::default()
+            };
+            commit_row_delta(&**catalog, &table, change).await.unwrap()
+        }
+    };
+    let table = remove(table, "b").await;
+    let table = remove(table, "a").await;
+    let cache = ManifestCache::new(0);
+    let (all, current) = (Predicate::AlwaysTrue, TableVersion::Current);
+    let plan = plan_scan(catalog.storage(), &cache, &table, &current, &all);
+    let tasks = plan.await.unwrap().tasks.into_iter();
+    let mut row_ids: Vec<_> = tasks.map(|task| (task.path, task.first_row_id)).collect();
+    row_ids.sort();
+    let expected = [("c", 20), ("d", 30)];
+    assert_eq!(
+        row_ids,
+        expected.map(|(name, first)| (data_path(&table, name), Some(first)))
+    );
+}
+
+/// A branch has files, conflicts and a history of its own.
+#[tokio::test]
+async fn a_change_of_a_branch_is_validated_against_the_branch() {
+    let (_folder, catalog) = local_catalog().await;
+    let table = table_with(&catalog, "t", &[("a", 1), ("b", 2)]).await;
+    let change = ReferenceChange {
+        kind: ReferenceKind::Branch,
+        name: "audit".to_string(),
+        mode: ReferenceMode::Create,
+        version: TableVersion::Current,
+        max_ref_age_ms: None,
+        min_snapshots_to_keep: None,
+        max_snapshot_age_ms: None,
+    };
+    let table = commit_metadata(&*catalog, &table.ident, |table| {
+        set_reference(table, &change)
+    })
+    .await
+    .unwrap();
+    let on_branch = |change: RowDelta| RowDelta {
+        branch: Some("audit".to_string()),
+        ..change
+    };
+    let isolation = Isolation::Serializable;
+    let first = on_branch(rewrite(&table, "a", "a2", 1, isolation));
+    let after = commit_row_delta(&*catalog, &table, first).await.unwrap();
+    let on_audit = TableVersion::Reference("audit".to_string());
+    let names = |version: TableVersion| {
+        let (catalog, after) = (&catalog, &after);
+        async move {
+            let files = live_files(catalog.storage(), after, &version).await;
+            files
+                .into_iter()
+                .map(|(name, _, _)| name)
+                .collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(names(on_audit).await, ["a2", "b"]);
+    assert_eq!(names(TableVersion::Current).await, ["a", "b"]);
+    // The same change again, made on the state before: the branch has moved, main has not.
+    let again = on_branch(rewrite(&table, "a", "a3", 1, isolation));
+    let message = conflict(commit_row_delta(&*catalog, &table, again).await);
+    assert!(message.contains("removed or rewrote rows"), "{message}");
+    let on_main = rewrite(&table, "a", "a4", 1, isolation);
+    commit_row_delta(&*catalog, &table, on_main).await.unwrap();
+    let missing = RowDelta {
+        branch: Some("nosuch".to_string()),
+        ..deletes(&table, "b", 2)
+    };
+    let error = commit_row_delta(&*catalog, &table, missing).await;
+    assert!(error.unwrap_err().to_string().contains("nosuch"));
 }
 
 fn conflict(result: Result<Table, CatalogError>) -> String {

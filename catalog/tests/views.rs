@@ -5,8 +5,19 @@ mod common;
 
 use std::sync::Arc;
 
+use std::collections::{BTreeMap, HashMap};
+
 use common::*;
-use ingot_catalog::{Catalog, CatalogError, ViewDefinition};
+use iceberg::TableIdent;
+use iceberg::spec::SortOrder;
+use ingot_catalog::commit::{
+    Removal, RowDelta, StagedTable, append_files, commit_materialized_view, commit_row_delta,
+    stage_create, stage_create_or_replace,
+};
+use ingot_catalog::materialized_view::storage_table_of;
+use ingot_catalog::{
+    Catalog, CatalogError, Materialization, SqlCatalog, ViewCommit, ViewDefinition,
+};
 
 fn definition(sql: &str) -> ViewDefinition {
     ViewDefinition {
@@ -16,6 +27,7 @@ fn definition(sql: &str) -> ViewDefinition {
         schema: schema(),
         query_columns: vec!["id".to_string(), "d".to_string(), "name".to_string()],
         comment: Some("what it shows".to_string()),
+        materialization: None,
     }
 }
 
@@ -105,7 +117,7 @@ async fn tables_and_views_share_their_names() {
         assert_eq!(error.to_string(), "s.v is a view, not a table");
     }
     let error = catalog.rename_table(&table, &view).await.unwrap_err();
-    assert!(matches!(error, CatalogError::TableExists { .. }), "{error}");
+    assert!(matches!(error, CatalogError::ViewExists { .. }), "{error}");
     let error = catalog.load_view(&table).await.unwrap_err();
     assert_eq!(error.to_string(), "s.t is a table, not a view");
     let error = catalog.load_view(&ident("s", "vv")).await.unwrap_err();
@@ -149,4 +161,211 @@ async fn one_of_many_creators_wins_and_the_others_leave_nothing() {
         created[0].definition().unwrap().sql
     );
     assert_eq!(files.len(), 1, "{files:?}");
+}
+
+fn materialized(view: &TableIdent, sql: &str) -> ViewDefinition {
+    ViewDefinition {
+        materialization: Some(Materialization {
+            storage_table: storage_table_of(view),
+            grace_period_ms: Some(60_000),
+        }),
+        ..definition(sql)
+    }
+}
+
+async fn stage_storage(catalog: &SqlCatalog, view: &TableIdent, or_replace: bool) -> StagedTable {
+    let table = storage_table_of(view);
+    let (spec, order) = (by_day(), SortOrder::unsorted_order());
+    let staged = match or_replace {
+        true => {
+            stage_create_or_replace(catalog, &table, schema(), spec, order, HashMap::new()).await
+        }
+        false => stage_create(catalog, &table, schema(), spec, order, HashMap::new()).await,
+    };
+    staged.unwrap()
+}
+
+#[tokio::test]
+async fn a_materialized_view_and_its_storage_table_come_change_and_go_together() {
+    let (folder, catalog) = local_catalog().await;
+    let name = ident("s", "v");
+    let staged = stage_storage(&catalog, &name, false).await;
+    let made = materialized(&name, "SELECT 1");
+    let table = commit_materialized_view(&*catalog, staged, &name, made.clone(), false)
+        .await
+        .unwrap();
+    assert_eq!(table.ident, storage_table_of(&name));
+    assert_eq!(table.metadata.current_snapshot_id(), None);
+
+    let view = catalog.load_view(&name).await.unwrap();
+    assert_eq!(
+        view.definition().unwrap().materialization,
+        made.materialization
+    );
+    // What readers of Iceberg's proposal look for.
+    let file = catalog
+        .storage()
+        .read(&view.metadata_location)
+        .await
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    assert_eq!(
+        json["versions"][0]["storage-table"],
+        serde_json::json!({"namespace": ["s"], "name": "v$materialized_view_storage"})
+    );
+    // The table can be loaded by whoever knows its name, and is not listed.
+    catalog.load_table(&storage_table_of(&name)).await.unwrap();
+    assert_eq!(
+        catalog.list_tables("s").await.unwrap(),
+        Vec::<String>::new()
+    );
+    assert_eq!(catalog.list_views("s").await.unwrap(), ["v"]);
+    let error = catalog.load_table(&name).await.unwrap_err();
+    assert_eq!(error.to_string(), "s.v is a materialized view, not a table");
+    let error = catalog.drop_schema("s").await.unwrap_err();
+    assert!(
+        matches!(error, CatalogError::SchemaNotEmpty { tables: 1, .. }),
+        "{error}"
+    );
+
+    // Replacing it empties the table, and keeps its history.
+    let files = vec![data_file(&table, "a", 1)];
+    append_files(&*catalog, &table, files, no_summary())
+        .await
+        .unwrap();
+    let staged = stage_storage(&catalog, &name, true).await;
+    let replacement = materialized(&name, "SELECT 2");
+    let table = commit_materialized_view(&*catalog, staged, &name, replacement, true)
+        .await
+        .unwrap();
+    assert_eq!(table.metadata.snapshots().count(), 2);
+    let live = live_files(
+        catalog.storage(),
+        &table,
+        &ingot_catalog::TableVersion::Current,
+    )
+    .await;
+    assert_eq!(live, []);
+    let view = catalog.load_view(&name).await.unwrap();
+    assert_eq!(view.metadata.current_version_id(), 2);
+
+    // A view stays of its kind.
+    let error = catalog.put_view(&name, definition("SELECT 3"), true).await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "s.v is a materialized view, not a view: drop it first"
+    );
+    let plain = ident("s", "plain");
+    catalog
+        .put_view(&plain, definition("SELECT 1"), false)
+        .await
+        .unwrap();
+    let files_before = file_names(&folder, &catalog).await;
+    let staged = stage_storage(&catalog, &plain, true).await;
+    let made = materialized(&plain, "SELECT 1");
+    let error = commit_materialized_view(&*catalog, staged, &plain, made, true).await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "s.plain is a view, not a materialized view: drop it first"
+    );
+    assert_eq!(file_names(&folder, &catalog).await, files_before);
+
+    refuses_changes_by_others(&catalog, &name, &plain).await;
+    assert_eq!(file_names(&folder, &catalog).await, files_before);
+
+    let dropped = catalog.drop_view(&name).await.unwrap();
+    assert_eq!(
+        dropped.storage_table.unwrap().metadata.uuid(),
+        table.metadata.uuid()
+    );
+    let error = catalog
+        .load_table(&storage_table_of(&name))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, CatalogError::TableNotFound { .. }),
+        "{error}"
+    );
+    let dropped = catalog.drop_view(&plain).await.unwrap();
+    assert!(dropped.storage_table.is_none());
+    catalog.drop_schema("s").await.unwrap();
+}
+
+async fn file_names(folder: &tempfile::TempDir, catalog: &SqlCatalog) -> Vec<String> {
+    let warehouse = folder.path().join("warehouse").display().to_string();
+    let files = catalog.storage().list(&warehouse).await.unwrap();
+    let mut names: Vec<String> = files.into_iter().map(|file| file.location).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn rows_made_from_all_others_refuse_a_snapshot_in_between() {
+    let (_folder, catalog) = local_catalog().await;
+    let table = create_table(&*catalog, &ident("s", "t"), &[]).await;
+    let delta = |name: &str| RowDelta {
+        data_files: vec![data_file(&table, name, 1)],
+        removal: Removal::All,
+        replaces_snapshot: true,
+        summary: BTreeMap::from([("k".to_string(), "v".to_string())]),
+        ..RowDelta::default()
+    };
+    let newer = commit_row_delta(&*catalog, &table, delta("a"))
+        .await
+        .unwrap();
+    let error = commit_row_delta(&*catalog, &table, delta("b"))
+        .await
+        .unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+    // A change of nothing is kept when it has something to tell.
+    let told = RowDelta {
+        data_files: Vec::new(),
+        removal: Removal::Nothing,
+        ..delta("c")
+    };
+    let told = commit_row_delta(&*catalog, &newer, told).await.unwrap();
+    assert_ne!(
+        told.metadata.current_snapshot_id(),
+        newer.metadata.current_snapshot_id()
+    );
+    let live = live_files(
+        catalog.storage(),
+        &told,
+        &ingot_catalog::TableVersion::Current,
+    )
+    .await;
+    assert_eq!(names(&live), ["a"]);
+}
+
+/// Other programs can neither change nor move a materialized view, nor make one, whose drop would
+/// take the table with it that they name.
+async fn refuses_changes_by_others(
+    catalog: &SqlCatalog,
+    materialized: &TableIdent,
+    plain: &TableIdent,
+) {
+    let view = catalog.load_view(materialized).await.unwrap();
+    let metadata = view.metadata.as_ref().clone();
+    let changed = ViewCommit {
+        ident: materialized.clone(),
+        base: Some(view),
+        metadata: metadata.clone(),
+    };
+    let made = ViewCommit {
+        ident: ident("s", "other"),
+        base: None,
+        metadata,
+    };
+    for commit in [changed, made] {
+        let error = catalog.commit_view(commit).await.unwrap_err();
+        assert!(matches!(error, CatalogError::Unsupported(_)), "{error}");
+    }
+    let to = ident("s", "elsewhere");
+    let error = catalog.rename_view(materialized, &to).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "renaming materialized view s.v is not supported"
+    );
+    catalog.rename_view(plain, &to).await.unwrap();
+    catalog.rename_view(&to, plain).await.unwrap();
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use iceberg::spec::{DataContentType, DataFile, MAIN_BRANCH, Operation, TableMetadata};
+use iceberg::spec::{
+    DataContentType, DataFile, MAIN_BRANCH, Operation, SnapshotReference, TableMetadata,
+};
 use iceberg::{TableRequirement, TableUpdate};
 
 use super::produce::SnapshotProducer;
@@ -53,6 +55,14 @@ pub async fn append_files_to_branch(
     append(catalog, table, branch, files, summary, &NothingElse).await
 }
 
+/// Refuses to go on when the branch that a statement writes to was dropped.
+pub(super) fn check_branch_is_there(newest: &Table, branch: &str) -> Result<()> {
+    check_branch(newest, branch).map_err(|_| CatalogError::CommitConflict {
+        table: newest.name(),
+        reason: format!("its branch {branch} was dropped meanwhile"),
+    })
+}
+
 /// Refuses to write to what is no branch.
 ///
 /// # Errors
@@ -63,7 +73,10 @@ pub fn check_branch(table: &Table, branch: &str) -> Result<()> {
         None if branch == MAIN_BRANCH => Ok(()),
         None => Err(CatalogError::VersionNotFound {
             table: table.name(),
-            what: format!("branch {branch:?}"),
+            what: format!(
+                "branch {branch:?}{}",
+                table.references_near(branch, SnapshotReference::is_branch)
+            ),
         }),
         Some(_) => Err(CatalogError::InvalidInput(format!(
             "{branch} of table {} is a tag: only branches can be written to",
@@ -136,12 +149,7 @@ async fn append(
         let attempt = async {
             let newest = catalog.load_table(&table.ident).await?;
             validate_rebase(table, &newest.metadata)?;
-            if check_branch(&newest, branch).is_err() {
-                return Err(CatalogError::CommitConflict {
-                    table: table.name(),
-                    reason: format!("its branch {branch} was dropped meanwhile"),
-                });
-            }
+            check_branch_is_there(&newest, branch)?;
             let mut produced = producer.produce(&newest.metadata).await?;
             let more = changes.updates(&newest, producer.snapshot_id()).await?;
             produced.updates.extend(more);
@@ -167,6 +175,7 @@ async fn append(
                         current_schema_id: newest.metadata.current_schema_id(),
                     },
                 ],
+                based_on: None,
                 created_from: None,
                 updates: produced.updates.clone(),
             }])
@@ -194,7 +203,7 @@ async fn append(
 }
 
 /// The one table that a commit of one table returns.
-pub(super) fn one_table(tables: Vec<Table>, expected: &Table) -> Result<Table> {
+pub(crate) fn one_table(tables: Vec<Table>, expected: &Table) -> Result<Table> {
     tables
         .into_iter()
         .next()

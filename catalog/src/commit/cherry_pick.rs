@@ -19,7 +19,7 @@ use crate::evolve::{is_ancestor, set_current_snapshot};
 use crate::table::{Table, TableVersion};
 
 /// Summary entry of a snapshot that was made from another one.
-const SOURCE_SNAPSHOT: &str = "source-snapshot-id";
+pub(super) const SOURCE_SNAPSHOT: &str = "source-snapshot-id";
 /// Summary entries that say which staged write (write-audit-publish) a snapshot is, or publishes.
 const STAGED_WRITE: &str = "wap.id";
 const PUBLISHED_WRITE: &str = "published-wap-id";

@@ -75,6 +75,7 @@ where
         let commit = TableCommit {
             ident: ident.clone(),
             requirements: requirements_of(&newest.metadata, &updates),
+            based_on: None,
             created_from: None,
             updates,
         };

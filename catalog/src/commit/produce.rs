@@ -1,6 +1,6 @@
 //! Producing one snapshot: its manifests, its manifest list and its entry in the table.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use iceberg::io::FileIO;
@@ -14,10 +14,21 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::manifests::{ManifestContext, ManifestOptions};
-use super::removal::{ReadManifests, Removal, remove_entries};
+use super::removal::{ReadManifests, Removal, Removing};
 use super::summary::{ChangedFile, ParentFiles, summary};
 use crate::error::{CatalogError, Result};
+use crate::materialized_view::keep_refresh;
+use crate::scan::{PartitionKey, partition_key};
 use crate::storage::Storage;
+
+/// What a snapshot does with the manifests that it takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ManifestLayout {
+    /// Joins small ones when there are many.
+    Merged,
+    /// Writes all of them again, ordered by partition.
+    Clustered,
+}
 
 /// A snapshot that adds and removes files, produced again for each attempt to commit it.
 ///
@@ -39,6 +50,9 @@ pub(super) struct SnapshotProducer {
     /// New delete files by partition spec.
     delete_files: Vec<(PartitionSpecRef, Vec<DataFile>)>,
     removal: Removal,
+    /// Of the data files, when they hold rows that were in the table before.
+    data_sequence_number: Option<i64>,
+    manifest_layout: ManifestLayout,
     /// Manifests that were read to remove files from them.
     manifests: ReadManifests,
     /// Manifests of new files, and the format version that they were written for.
@@ -84,6 +98,8 @@ impl SnapshotProducer {
             summary,
             delete_files: Vec::new(),
             removal: Removal::Nothing,
+            data_sequence_number: None,
+            manifest_layout: ManifestLayout::Merged,
             manifests: ReadManifests::default(),
             added: None,
             written: Vec::new(),
@@ -99,6 +115,19 @@ impl SnapshotProducer {
     ) -> Self {
         self.delete_files = delete_files;
         self.removal = removal;
+        self
+    }
+
+    /// Gives the new data files this data sequence number instead of the snapshot's: deletes that
+    /// are newer apply to them.
+    pub(super) fn with_data_sequence_number(mut self, sequence_number: i64) -> Self {
+        self.data_sequence_number = Some(sequence_number);
+        self
+    }
+
+    /// What becomes of the manifests of the parent.
+    pub(super) fn with_manifest_layout(mut self, layout: ManifestLayout) -> Self {
+        self.manifest_layout = layout;
         self
     }
 
@@ -149,19 +178,29 @@ impl SnapshotProducer {
                 Some(parent) => self.existing_manifests(base, parent).await?,
                 None => Vec::new(),
             };
-            let remaining = remove_entries(
-                &context,
+            let removing = Removing {
+                context: &context,
                 base,
-                existing,
-                &self.removal,
-                &mut self.manifests,
-                &mut self.written,
-            )
-            .await?;
+                removal: &self.removal,
+                added: self.added_partitions(),
+            };
+            let remaining = removing
+                .remove_entries(existing, &mut self.manifests, &mut self.written)
+                .await?;
             removed_files = remaining.removed_files;
             manifests.extend(remaining.rewritten);
-            let merged = context.merge(remaining.kept, base, &mut self.written);
-            manifests.extend(merged.await?);
+            match self.manifest_layout {
+                ManifestLayout::Merged => {
+                    let merged = context.merge(remaining.kept, base, &mut self.written);
+                    manifests.extend(merged.await?);
+                }
+                ManifestLayout::Clustered => {
+                    let clustered = context.cluster(remaining.kept, base, &mut self.written);
+                    let clustered = clustered.await?;
+                    manifests.extend(clustered.manifests);
+                    self.summary.extend(clustered.summary);
+                }
+            }
         }
         let list_path = format!(
             "{}/metadata/snap-{}-{}.avro",
@@ -196,17 +235,33 @@ impl SnapshotProducer {
         })
     }
 
+    /// The partitions of the new data files, with the sequence number that they have.
+    fn added_partitions(&self) -> HashMap<PartitionKey, i64> {
+        let Some(sequence_number) = self.data_sequence_number else {
+            return HashMap::new();
+        };
+        let spec_id = self.spec.spec_id();
+        let keys = self
+            .files
+            .iter()
+            .map(|file| partition_key(spec_id, file.partition()));
+        keys.map(|key| (key, sequence_number)).collect()
+    }
+
     /// Writes the manifests of the new data and delete files.
     async fn write_added(&mut self, context: &ManifestContext) -> Result<Vec<ManifestFile>> {
         let mut manifests = Vec::new();
         let data = ManifestContentType::Data;
         if !self.files.is_empty() {
-            let added = context.write_added(data, &self.files, &self.spec, &mut self.written);
+            let sequence_number = self.data_sequence_number;
+            let written = &mut self.written;
+            let added =
+                context.write_added(data, &self.files, &self.spec, sequence_number, written);
             manifests.extend(added.await?);
         }
         let deletes = ManifestContentType::Deletes;
         for (spec, files) in &self.delete_files {
-            let added = context.write_added(deletes, files, spec, &mut self.written);
+            let added = context.write_added(deletes, files, spec, None, &mut self.written);
             manifests.extend(added.await?);
         }
         Ok(manifests)
@@ -269,6 +324,10 @@ impl SnapshotProducer {
         // Later than the snapshot before, whatever this machine's clock says: time travel
         // relies on the order.
         let parent = self.parent(base);
+        let mut entries = self.summary.clone();
+        if let (Operation::Replace, Some(parent)) = (&self.operation, parent) {
+            keep_refresh(parent.summary(), &mut entries);
+        }
         let before_on_main = base
             .history()
             .last()
@@ -290,7 +349,7 @@ impl SnapshotProducer {
                 removed_files,
                 parent.map(|parent| parent.as_ref()),
                 self.parent_files,
-                &self.summary,
+                &entries,
             ))
             .with_schema_id(base.current_schema_id());
         match next_row_id {
@@ -372,14 +431,19 @@ fn branch_retention(base: &TableMetadata, branch: &str) -> Option<SnapshotRetent
 }
 
 /// Reads the manifests that a snapshot lists.
-pub(super) async fn read_manifest_list(
+pub(crate) async fn read_manifest_list(
     storage: &Storage,
     metadata: &TableMetadata,
     snapshot: &Snapshot,
 ) -> Result<Vec<ManifestFile>> {
     let path = snapshot.manifest_list();
     let content = storage.read(path).await?;
-    let list = ManifestList::parse_with_version(&content, metadata.format_version());
+    // A table upgraded from version 1 keeps its old manifest lists.
+    let version = match snapshot.sequence_number() {
+        0 => FormatVersion::V1,
+        _ => metadata.format_version(),
+    };
+    let list = ManifestList::parse_with_version(&content, version);
     let list = list.map_err(|source| CatalogError::metadata(path, source))?;
     Ok(list.consume_entries().into_iter().collect())
 }

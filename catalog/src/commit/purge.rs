@@ -9,8 +9,9 @@ use iceberg::spec::ManifestFile;
 
 use super::manifests::load_manifest;
 use super::produce::read_manifest_list;
+use crate::catalog::Catalog;
 use crate::error::{CatalogError, Result};
-use crate::storage::Storage;
+use crate::storage::{Location, Storage};
 use crate::table::Table;
 
 const CONCURRENT_READS: usize = 8;
@@ -46,18 +47,108 @@ impl fmt::Display for PurgeReport {
 /// belong to other tables too); `Metadata` when a manifest cannot be read, before
 /// anything is deleted; `Storage` when files could not be deleted.
 pub async fn delete_table_files(storage: &Arc<Storage>, table: &Table) -> Result<PurgeReport> {
-    let metadata = &table.metadata;
-    let keeps_files = metadata
-        .properties()
-        .get("gc.enabled")
-        .is_some_and(|value| value.eq_ignore_ascii_case("false"));
-    if keeps_files {
-        return Err(CatalogError::InvalidInput(format!(
-            "table {} has gc.enabled = false, so its files are not deleted: drop it without purge",
-            table.name()
-        )));
+    let files = referenced_files(storage, table).await?;
+    delete(storage, table, files).await
+}
+
+/// Like [`delete_table_files`], and leaves files that are where the catalog allows no tables:
+/// metadata is data, which a client may have written, and must not make this process delete
+/// whatever it can.
+///
+/// # Errors
+/// As [`delete_table_files`].
+pub async fn purge_table(catalog: &dyn Catalog, table: &Table) -> Result<PurgeReport> {
+    let storage = catalog.storage();
+    let mut files = referenced_files(storage, table).await?;
+    let mut judge = LocationJudge::new(catalog, table)?;
+    for paths in [&mut files.data, &mut files.metadata] {
+        *paths = judge.allowed(paths.drain()).await.into_iter().collect();
+    }
+    delete(storage, table, files).await
+}
+
+/// Refuses to delete the files of a table whose property `gc.enabled` is `false`. Ask before the
+/// table is dropped: afterwards only its files are left.
+///
+/// # Errors
+/// `InvalidInput`.
+pub fn check_purge(table: &Table) -> Result<()> {
+    if owns_files(table) {
+        return Ok(());
+    }
+    Err(CatalogError::InvalidInput(format!(
+        "table {} has gc.enabled = false, so its files are not deleted: drop it without purge",
+        table.name()
+    )))
+}
+
+/// Whether nobody else may have a table's files (`gc.enabled`).
+pub(crate) fn owns_files(table: &Table) -> bool {
+    let property = table.metadata.properties().get("gc.enabled");
+    !property.is_some_and(|value| value.eq_ignore_ascii_case("false"))
+}
+
+/// Tells which files of a table are where the catalog allows tables.
+pub(crate) struct LocationJudge<'a> {
+    catalog: &'a dyn Catalog,
+    table: &'a Table,
+    own: Location,
+    /// Folders that were asked about.
+    folders: HashMap<String, bool>,
+}
+
+impl<'a> LocationJudge<'a> {
+    pub(crate) fn new(catalog: &'a dyn Catalog, table: &'a Table) -> Result<Self> {
+        Ok(Self {
+            catalog,
+            table,
+            own: Location::parse(table.metadata.location())?,
+            folders: HashMap::new(),
+        })
     }
 
+    /// Those of `paths` that may be deleted; the others are logged.
+    pub(crate) async fn allowed(&mut self, paths: impl IntoIterator<Item = String>) -> Vec<String> {
+        let mut allowed = Vec::new();
+        for path in paths {
+            if self.allows(&path).await {
+                allowed.push(path);
+            } else {
+                tracing::warn!(table = %self.table.name(), file = %path, "not deleted: it is outside of the places for tables");
+            }
+        }
+        allowed
+    }
+
+    async fn allows(&mut self, path: &str) -> bool {
+        let Ok(location) = Location::parse(path) else {
+            return false;
+        };
+        if location.is_within(&self.own) {
+            return true;
+        }
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if let Some(known) = self.folders.get(folder) {
+            return *known;
+        }
+        let checked = self
+            .catalog
+            .check_table_location(&self.table.ident, folder)
+            .await;
+        self.folders.insert(folder.to_string(), checked.is_ok());
+        checked.is_ok()
+    }
+}
+
+/// The files that a table's metadata refers to.
+struct ReferencedFiles {
+    data: HashSet<String>,
+    metadata: HashSet<String>,
+}
+
+async fn referenced_files(storage: &Arc<Storage>, table: &Table) -> Result<ReferencedFiles> {
+    let metadata = &table.metadata;
+    check_purge(table)?;
     let mut metadata_files: HashSet<String> = HashSet::new();
     let mut manifests: HashMap<String, ManifestFile> = HashMap::new();
     let reads: Vec<_> = metadata
@@ -100,13 +191,26 @@ pub async fn delete_table_files(storage: &Arc<Storage>, table: &Table) -> Result
     metadata_files.extend(log.map(|entry| entry.metadata_file.clone()));
     metadata_files.extend(table.metadata_location.clone());
 
+    Ok(ReferencedFiles {
+        data: data_files,
+        metadata: metadata_files,
+    })
+}
+
+async fn delete(
+    storage: &Arc<Storage>,
+    table: &Table,
+    files: ReferencedFiles,
+) -> Result<PurgeReport> {
     let report = PurgeReport {
-        data_files: data_files.len(),
-        metadata_files: metadata_files.len(),
+        data_files: files.data.len(),
+        metadata_files: files.metadata.len(),
     };
     let error = |(_, error): (usize, CatalogError)| error;
-    storage.delete_all(data_files).await.map_err(error)?;
-    storage.delete_all(metadata_files).await.map_err(error)?;
-    storage.remove_empty_folders(metadata.location()).await?;
+    storage.delete_all(files.data).await.map_err(error)?;
+    storage.delete_all(files.metadata).await.map_err(error)?;
+    storage
+        .remove_empty_folders(table.metadata.location())
+        .await?;
     Ok(report)
 }

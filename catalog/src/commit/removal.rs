@@ -10,15 +10,17 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataContentType, DataFile, FormatVersion, Manifest, ManifestContentType, ManifestFile, Struct,
+    DataContentType, DataFile, Manifest, ManifestContentType, ManifestEntry, ManifestFile, Struct,
     TableMetadata,
 };
 use iceberg::{Error, ErrorKind};
 
+use super::dangling::RemainingData;
+use super::entries::with_first_row_id;
 use super::manifests::{ManifestContext, load_manifest};
 use super::summary::ChangedFile;
 use crate::error::{CatalogError, Result};
-use crate::scan::{PartitionKey, only_data_file, partition_key};
+use crate::scan::{PartitionKey, first_row_ids, only_data_file, partition_key};
 
 /// How many manifests to read at once.
 const CONCURRENT_READS: usize = 8;
@@ -34,6 +36,9 @@ pub enum Removal {
     /// The delete files that delete only from one of these data files, which stay: a deletion
     /// vector takes the place of what was there before.
     DeletesOf(HashSet<String>),
+    /// These data files, whose rows are in the files that the snapshot adds, and every delete
+    /// file that applies to no data file any more.
+    Rewritten(HashSet<String>),
     /// Every file in these partitions of one partition spec, whenever it was added.
     Partitions(Partitions),
     /// Every file, whenever it was added.
@@ -69,7 +74,9 @@ impl Removal {
     pub fn is_nothing(&self) -> bool {
         match self {
             Self::Nothing => true,
-            Self::Files(paths) | Self::DeletesOf(paths) => paths.is_empty(),
+            Self::Files(paths) | Self::DeletesOf(paths) | Self::Rewritten(paths) => {
+                paths.is_empty()
+            }
             Self::Partitions(partitions) => partitions.keys.is_empty(),
             Self::All => false,
         }
@@ -79,19 +86,29 @@ impl Removal {
     fn may_remove_from(&self, manifest: &ManifestFile) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Files(_) | Self::All => true,
+            Self::Files(_) | Self::Rewritten(_) | Self::All => true,
             Self::DeletesOf(_) => manifest.content == ManifestContentType::Deletes,
             Self::Partitions(partitions) => manifest.partition_spec_id == partitions.spec_id,
         }
     }
 
-    fn removes(&self, manifest: &ManifestFile, file: &DataFile) -> bool {
+    fn removes(
+        &self,
+        manifest: &ManifestFile,
+        entry: &ManifestEntry,
+        remaining: &RemainingData,
+    ) -> bool {
+        let file = entry.data_file();
         match self {
             Self::Nothing => false,
             Self::All => true,
             Self::Partitions(partitions) => {
                 partitions.contains(manifest.partition_spec_id, file.partition())
             }
+            Self::Rewritten(paths) => match file.content_type() {
+                DataContentType::Data => paths.contains(file.file_path()),
+                _ => remaining.is_dangling(manifest, entry),
+            },
             Self::DeletesOf(paths) => match file.content_type() {
                 DataContentType::PositionDeletes => {
                     only_data_file(file).is_some_and(|path| paths.contains(&path))
@@ -159,60 +176,90 @@ pub(super) struct Remaining {
     pub removed_files: Vec<ChangedFile>,
 }
 
-/// Removes files from the manifests of the current snapshot of `base`. Adds the path of each
-/// manifest to `written` before writing it.
-///
-/// # Errors
-/// `CommitConflict` when a file that [`Removal::Files`] names is not there any more.
-pub(super) async fn remove_entries(
-    context: &ManifestContext,
-    base: &TableMetadata,
-    manifests: Vec<ManifestFile>,
-    removal: &Removal,
-    read: &mut ReadManifests,
-    written: &mut Vec<String>,
-) -> Result<Remaining> {
-    let (candidates, mut kept): (Vec<_>, Vec<_>) = manifests
-        .into_iter()
-        .partition(|manifest| removal.may_remove_from(manifest));
-    let contents = read.read(&context.file_io, &candidates).await?;
-    let mut rewritten = Vec::new();
-    let mut removed_files: Vec<ChangedFile> = Vec::new();
-    for (file, manifest) in candidates.into_iter().zip(contents) {
-        let is_removed = |data_file: &DataFile| removal.removes(&file, data_file);
-        let mut alive = manifest.entries().iter().filter(|entry| entry.is_alive());
-        if !alive.any(|entry| is_removed(entry.data_file())) {
-            kept.push(file);
-            continue;
-        }
-        let rewrite = Rewrite {
+/// The removal of files from the manifests of the parent snapshot of `base`.
+pub(super) struct Removing<'a> {
+    pub context: &'a ManifestContext,
+    pub base: &'a TableMetadata,
+    pub removal: &'a Removal,
+    /// Partitions of the data files that take the place of rewritten ones, with the lowest
+    /// sequence number of these.
+    pub added: HashMap<PartitionKey, i64>,
+}
+
+impl Removing<'_> {
+    /// Adds the path of each manifest to `written` before writing it.
+    ///
+    /// # Errors
+    /// `CommitConflict` when a file that [`Removal::Files`] or [`Removal::Rewritten`] names is
+    /// not there any more.
+    pub(super) async fn remove_entries(
+        self,
+        manifests: Vec<ManifestFile>,
+        read: &mut ReadManifests,
+        written: &mut Vec<String>,
+    ) -> Result<Remaining> {
+        let Self {
             context,
             base,
-            file: &file,
-            manifest: &manifest,
+            removal,
+            added,
+        } = self;
+        let (candidates, mut kept): (Vec<_>, Vec<_>) = manifests
+            .into_iter()
+            .partition(|manifest| removal.may_remove_from(manifest));
+        let contents = read.read(&context.file_io, &candidates).await?;
+        let remaining = match removal {
+            Removal::Rewritten(paths) => {
+                let listed = candidates.iter().zip(&contents);
+                RemainingData::after(listed, paths, added, base)
+            }
+            _ => RemainingData::default(),
         };
-        let manifest = rewrite.write(is_removed, written, &mut removed_files);
-        rewritten.push(manifest.await?);
-    }
-    if let Removal::Files(paths) = removal {
-        let found: HashSet<&str> = removed_files
-            .iter()
-            .map(|removed| removed.file.file_path())
-            .collect();
-        if let Some(missing) = paths.iter().find(|path| !found.contains(path.as_str())) {
-            return Err(CatalogError::CommitConflict {
-                table: base.location().to_string(),
-                reason: format!(
-                    "file {missing} is no longer in the table; run the statement again"
-                ),
-            });
+        let mut rewritten = Vec::new();
+        let mut removed_files: Vec<ChangedFile> = Vec::new();
+        for (file, manifest) in candidates.into_iter().zip(contents) {
+            let is_removed = |entry: &ManifestEntry| removal.removes(&file, entry, &remaining);
+            let mut alive = manifest.entries().iter().filter(|entry| entry.is_alive());
+            if !alive.any(|entry| is_removed(entry)) {
+                kept.push(file);
+                continue;
+            }
+            let rewrite = Rewrite {
+                context,
+                base,
+                file: &file,
+                manifest: &manifest,
+            };
+            let manifest = rewrite.write(is_removed, written, &mut removed_files);
+            rewritten.push(manifest.await?);
         }
+        if let Removal::Files(paths) | Removal::Rewritten(paths) = removal {
+            check_all_found(base, paths, &removed_files)?;
+        }
+        Ok(Remaining {
+            kept,
+            rewritten,
+            removed_files,
+        })
     }
-    Ok(Remaining {
-        kept,
-        rewritten,
-        removed_files,
-    })
+}
+
+fn check_all_found(
+    base: &TableMetadata,
+    paths: &HashSet<String>,
+    removed_files: &[ChangedFile],
+) -> Result<()> {
+    let found: HashSet<&str> = removed_files
+        .iter()
+        .map(|removed| removed.file.file_path())
+        .collect();
+    match paths.iter().find(|path| !found.contains(path.as_str())) {
+        None => Ok(()),
+        Some(missing) => Err(CatalogError::CommitConflict {
+            table: base.location().to_string(),
+            reason: format!("file {missing} is no longer in the table; run the statement again"),
+        }),
+    }
 }
 
 /// One manifest that loses entries.
@@ -226,7 +273,7 @@ struct Rewrite<'a> {
 impl Rewrite<'_> {
     async fn write(
         &self,
-        is_removed: impl Fn(&DataFile) -> bool,
+        is_removed: impl Fn(&ManifestEntry) -> bool,
         written: &mut Vec<String>,
         removed_files: &mut Vec<ChangedFile>,
     ) -> Result<ManifestFile> {
@@ -240,39 +287,29 @@ impl Rewrite<'_> {
         // spec is about.
         let schema = &self.manifest.metadata().schema;
         let (path, mut writer) = self.context.writer(self.file.content, schema, spec)?;
-        for entry in self.manifest.entries().iter().filter(|e| e.is_alive()) {
-            let file = entry.data_file().clone();
+        let first_row_ids = first_row_ids(self.file, self.manifest);
+        for (entry, first_row_id) in self.manifest.entries().iter().zip(first_row_ids) {
+            if !entry.is_alive() {
+                continue;
+            }
+            let file = with_first_row_id(self.file, entry.data_file(), first_row_id)?;
             let inherited = self.file.sequence_number;
             let sequence_number = entry.sequence_number().unwrap_or(inherited);
-            let file_sequence_number = entry.file_sequence_number.unwrap_or(inherited);
-            if is_removed(&file) {
+            let file_sequence_number = Some(entry.file_sequence_number.unwrap_or(inherited));
+            if is_removed(entry) {
                 removed_files.push(ChangedFile {
                     file: file.clone(),
                     schema: Arc::clone(schema),
                     spec: Arc::clone(spec),
                 });
                 writer
-                    .add_delete_file(file, sequence_number, Some(file_sequence_number))
+                    .add_delete_file(file, sequence_number, file_sequence_number)
                     .map_err(failed)?;
                 continue;
             }
-            let is_data = self.file.content == ManifestContentType::Data;
-            if is_data && self.context.format_version == FormatVersion::V3 {
-                // The row ids of its rows come from its place in the manifest list, and
-                // `iceberg` 0.10.1 does not resolve them when it reads a manifest.
-                return Err(CatalogError::Unsupported(format!(
-                    "removing some of the files of manifest {} of format version 3",
-                    self.file.manifest_path
-                )));
-            }
             let snapshot_id = entry.snapshot_id().unwrap_or(self.file.added_snapshot_id);
             writer
-                .add_existing_file(
-                    file,
-                    snapshot_id,
-                    sequence_number,
-                    Some(file_sequence_number),
-                )
+                .add_existing_file(file, snapshot_id, sequence_number, file_sequence_number)
                 .map_err(failed)?;
         }
         written.push(path.clone());

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use iceberg::TableRequirement;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileFormat, FormatVersion, Operation, PartitionSpecRef,
+    DataContentType, DataFile, DataFileFormat, FormatVersion, MAIN_BRANCH, Operation,
+    PartitionSpecRef,
 };
 
-use super::append::{one_table, validate_files, validate_rebase};
+use super::append::{
+    check_branch, check_branch_is_there, one_table, validate_files, validate_rebase,
+};
 use super::produce::SnapshotProducer;
 use super::removal::Removal;
 use super::retry::Backoff;
@@ -23,6 +26,8 @@ use crate::table::Table;
 /// What a statement changes in a table.
 #[derive(Debug, Clone, Default)]
 pub struct RowDelta {
+    /// The branch that it changes; `main` when there is none.
+    pub branch: Option<String>,
     /// New data files, written with the table's current schema and default partition spec.
     pub data_files: Vec<DataFile>,
     /// New position delete files or, in format version 3, deletion vectors, each with the id of its partition spec.
@@ -33,6 +38,8 @@ pub struct RowDelta {
     pub removal: Removal,
     /// What concurrent commits must not have done; `None` lets this one come after any other.
     pub validation: Option<Validation>,
+    /// The change was worked out from all rows of the branch: no other snapshot may have come between.
+    pub replaces_snapshot: bool,
     /// Added to the snapshot's summary.
     pub summary: BTreeMap<String, String>,
 }
@@ -51,17 +58,17 @@ impl RowDelta {
     /// Data files of the start snapshot that this change relies on.
     fn touched_files(&self) -> HashSet<String> {
         let mut touched = self.deleted_from.clone();
-        if let Removal::Files(paths) = &self.removal {
+        if let Removal::Files(paths) | Removal::Rewritten(paths) = &self.removal {
             touched.extend(paths.iter().cloned());
         }
         touched
     }
 }
 
-/// Commits a change of rows that was made on the current state of `table`, as it is passed
-/// here. When another writer was first, the change is validated against what was committed
-/// since, and tried again on top of it. A change of nothing is not committed; `table` comes
-/// back.
+/// Commits a change of rows that was made on the current state of `table`, or of its branch, as
+/// it is passed here. When another writer was first, the change is validated against what was
+/// committed since, and tried again on top of it. A change of nothing is not committed, unless the
+/// summary has something to tell; `table` comes back.
 ///
 /// # Errors
 /// `CommitConflict` when a concurrent commit broke the validation, and in the cases of
@@ -72,14 +79,19 @@ pub async fn commit_row_delta(
     table: &Table,
     delta: RowDelta,
 ) -> Result<Table> {
-    if delta.removal.is_nothing() && delta.data_files.is_empty() && delta.delete_files.is_empty() {
+    let changes_nothing =
+        delta.removal.is_nothing() && delta.data_files.is_empty() && delta.delete_files.is_empty();
+    if changes_nothing && delta.summary.is_empty() {
         return Ok(table.clone());
     }
     validate_files(table, &delta.data_files)?;
     let delete_files = delete_files_by_spec(table, &delta)?;
     let touched = delta.touched_files();
-    let mut validator = Validator::new(table, touched, delta.validation.clone());
-    let mut producer = SnapshotProducer::new(
+    let branch = delta.branch.as_deref().unwrap_or(MAIN_BRANCH).to_string();
+    check_branch(table, &branch)?;
+    let validator = Validator::new(table, &branch, touched, delta.validation.clone())
+        .on_same_snapshot_only(delta.replaces_snapshot);
+    let producer = SnapshotProducer::new(
         catalog.storage(),
         delta.operation(),
         ParentFiles::Keep,
@@ -91,13 +103,29 @@ pub async fn commit_row_delta(
         delta.summary,
     )
     .with_row_changes(delete_files, delta.removal);
+    commit_snapshot(catalog, table, &branch, producer, Some(validator)).await
+}
+
+/// Commits a snapshot on top of the newest state of `table`, or of a branch of it, validated, as
+/// often as others were first. Whatever does not become visible leaves no metadata files.
+pub(super) async fn commit_snapshot(
+    catalog: &dyn Catalog,
+    table: &Table,
+    branch: &str,
+    producer: SnapshotProducer,
+    mut validator: Option<Validator<'_>>,
+) -> Result<Table> {
+    let mut producer = producer.on_branch(branch);
     let mut backoff = Backoff::new(table.metadata.properties())?;
     let _turn = take_turn(catalog.storage(), table.metadata.uuid()).await;
     loop {
         let attempt = async {
             let newest = catalog.load_table(&table.ident).await?;
             validate_rebase(table, &newest.metadata)?;
-            validator.validate(catalog.storage(), &newest).await?;
+            check_branch_is_there(&newest, branch)?;
+            if let Some(validator) = &mut validator {
+                validator.validate(catalog.storage(), &newest).await?;
+            }
             producer.produce(&newest.metadata).await
         };
         let produced = match attempt.await {
@@ -115,6 +143,7 @@ pub async fn commit_row_delta(
                 },
                 produced.requirement.clone(),
             ],
+            based_on: None,
             created_from: None,
             updates: produced.updates.clone(),
         };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use iceberg::spec::{
     DataFile, FormatVersion, Operation, Schema, SortOrder, TableMetadata, TableMetadataBuilder,
     UnboundPartitionSpec,
@@ -15,9 +16,10 @@ use super::replace::FieldIds;
 use super::retry::Backoff;
 use super::summary::ParentFiles;
 use super::turns::take_turn;
-use crate::catalog::{Catalog, TableCommit};
+use crate::catalog::{Catalog, TableCommit, TableDraft};
 use crate::error::{CatalogError, Result};
 use crate::table::{Table, ident_name};
+use crate::view::ViewDefinition;
 
 /// Reserved property: where the table goes. Not stored.
 const LOCATION: &str = "location";
@@ -74,8 +76,6 @@ pub async fn stage_create(
     sort_order: SortOrder,
     properties: HashMap<String, String>,
 ) -> Result<StagedTable> {
-    // Also validates the name and finds the schema.
-    let fresh_location = catalog.new_table_location(ident).await?;
     match catalog.load_table(ident).await {
         Ok(_) => {
             return Err(CatalogError::TableExists {
@@ -86,30 +86,25 @@ pub async fn stage_create(
         Err(error) => return Err(error),
     }
     let (reserved, properties) = Reserved::take(properties)?;
-    let location = match reserved.location {
-        Some(location) => {
-            catalog.check_table_location(ident, &location).await?;
-            location
-        }
-        None => fresh_location,
-    };
-    // Storage that cannot be reached is told now and not after the statement's query.
-    catalog
-        .storage()
-        .exists(&format!("{}/metadata", location.trim_end_matches('/')))
-        .await?;
-    let built = TableMetadataBuilder::new(
+    let draft = TableDraft {
         schema,
         spec,
         sort_order,
-        location.trim_end_matches('/').to_string(),
-        reserved.format_version.unwrap_or(FormatVersion::V2),
+        format_version: reserved.format_version.unwrap_or(FormatVersion::V2),
+        location: reserved
+            .location
+            .map(|location| location.trim_end_matches('/').to_string()),
         properties,
-    )
-    .and_then(TableMetadataBuilder::build)
-    .map_err(|source| invalid(ident, &source))?;
+    };
+    let metadata = catalog.stage_table(ident, draft).await?;
+    // Storage that cannot be reached is told now and not after the statement's query.
+    let folder = metadata.location().trim_end_matches('/');
+    catalog
+        .storage()
+        .exists(&format!("{folder}/metadata"))
+        .await?;
     Ok(StagedTable {
-        table: staged_table(ident, built.metadata),
+        table: staged_table(ident, metadata),
         updates: Vec::new(),
         requirements: vec![TableRequirement::NotExist],
         is_replacement: false,
@@ -260,10 +255,74 @@ pub async fn commit_staged(
     staged: StagedTable,
     files: Vec<DataFile>,
 ) -> Result<Table> {
+    publish_staged(catalog, staged, files, &Alone).await
+}
+
+/// Publishes an empty storage table together with its materialized view, in one commit. A view
+/// that is replaced gets a storage table without rows, whose history stays.
+///
+/// # Errors
+/// Those of [`commit_staged`] and of [`Catalog::put_materialized_view`].
+pub async fn commit_materialized_view(
+    catalog: &dyn Catalog,
+    staged: StagedTable,
+    view: &TableIdent,
+    definition: ViewDefinition,
+    or_replace: bool,
+) -> Result<Table> {
+    let publication = WithView {
+        view,
+        definition,
+        or_replace,
+    };
+    publish_staged(catalog, staged, Vec::new(), &publication).await
+}
+
+/// How the commit of a staged table becomes visible.
+#[async_trait]
+trait Publication: Send + Sync {
+    /// Publishes it; returns the new state of the table, alone.
+    async fn publish(&self, catalog: &dyn Catalog, commit: TableCommit) -> Result<Vec<Table>>;
+}
+
+/// By itself.
+struct Alone;
+
+#[async_trait]
+impl Publication for Alone {
+    async fn publish(&self, catalog: &dyn Catalog, commit: TableCommit) -> Result<Vec<Table>> {
+        catalog.commit(vec![commit]).await
+    }
+}
+
+/// With the materialized view whose rows the table stores.
+struct WithView<'a> {
+    view: &'a TableIdent,
+    definition: ViewDefinition,
+    or_replace: bool,
+}
+
+#[async_trait]
+impl Publication for WithView<'_> {
+    async fn publish(&self, catalog: &dyn Catalog, commit: TableCommit) -> Result<Vec<Table>> {
+        let definition = self.definition.clone();
+        catalog
+            .put_materialized_view(self.view, definition, self.or_replace, commit)
+            .await
+    }
+}
+
+async fn publish_staged(
+    catalog: &dyn Catalog,
+    staged: StagedTable,
+    files: Vec<DataFile>,
+    publication: &dyn Publication,
+) -> Result<Table> {
     validate_files(&staged.table, &files)?;
     let metadata = Arc::clone(&staged.table.metadata);
     if !staged.is_replacement && files.is_empty() {
-        let created = catalog.commit(vec![staged.commit(None, Vec::new())]).await;
+        let commit = staged.commit(None, Vec::new());
+        let created = publication.publish(catalog, commit).await;
         return one_table(created?, &staged.table);
     }
     let (operation, parent_files) = if staged.is_replacement {
@@ -298,7 +357,7 @@ pub async fn commit_staged(
         };
         let requirement = staged.is_replacement.then(|| produced.requirement.clone());
         let commit = staged.commit(requirement, produced.updates.clone());
-        match catalog.commit(vec![commit]).await {
+        match publication.publish(catalog, commit).await {
             Ok(tables) => {
                 producer.keep_only(&produced).await;
                 return one_table(tables, &staged.table);
@@ -330,6 +389,7 @@ impl StagedTable {
         TableCommit {
             ident: self.table.ident.clone(),
             requirements,
+            based_on: None,
             created_from,
             updates,
         }

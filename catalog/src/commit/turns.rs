@@ -21,7 +21,7 @@ type Key = (usize, Uuid);
 static TURNS: LazyLock<Mutex<HashMap<Key, Weak<Turn>>>> = LazyLock::new(Mutex::default);
 
 /// Waits until no other commit to this table is under way in this process.
-pub(super) async fn take_turn(storage: &Arc<Storage>, table: Uuid) -> OwnedMutexGuard<()> {
+pub(crate) async fn take_turn(storage: &Arc<Storage>, table: Uuid) -> OwnedMutexGuard<()> {
     let key = (Arc::as_ptr(storage).addr(), table);
     let turn = {
         let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use iceberg::expr::Predicate;
 use iceberg::spec::{
-    Manifest, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestStatus, Operation,
+    DataContentType, MAIN_BRANCH, Manifest, ManifestContentType, ManifestEntryRef, ManifestFile,
+    ManifestStatus, Operation, SnapshotRef,
 };
 
 use super::produce::read_manifest_list;
@@ -47,9 +48,12 @@ pub struct Validation {
 /// Validates the attempts of one commit.
 pub(super) struct Validator<'a> {
     start: &'a Table,
+    branch: &'a str,
     /// Data files that the change removes or deletes from.
     touched: HashSet<String>,
     validation: Option<Validation>,
+    keeps_sequence_number: bool,
+    same_snapshot_only: bool,
     read: ReadManifests,
 }
 
@@ -59,29 +63,54 @@ type Listed = (ManifestFile, Arc<Manifest>);
 impl<'a> Validator<'a> {
     pub(super) fn new(
         start: &'a Table,
+        branch: &'a str,
         touched: HashSet<String>,
         validation: Option<Validation>,
     ) -> Self {
         Self {
             start,
+            branch,
             touched,
             validation,
+            keeps_sequence_number: false,
+            same_snapshot_only: false,
             read: ReadManifests::default(),
         }
+    }
+
+    /// The files that come keep the sequence number of those that go, so that equality deletes
+    /// apply to them as well.
+    pub(super) fn with_kept_sequence_number(mut self) -> Self {
+        self.keeps_sequence_number = true;
+        self
+    }
+
+    /// When `is_so`, nobody else may have made another snapshot of the branch current.
+    pub(super) fn on_same_snapshot_only(mut self, is_so: bool) -> Self {
+        self.same_snapshot_only = is_so;
+        self
     }
 
     /// # Errors
     /// `CommitConflict`, naming the concurrent snapshot; errors of the metadata files.
     pub(super) async fn validate(&mut self, storage: &Arc<Storage>, newest: &Table) -> Result<()> {
+        let start = self.snapshot_of(self.start);
+        let snapshot = self.snapshot_of(newest);
+        let id = |snapshot: Option<&SnapshotRef>| snapshot.map(|snapshot| snapshot.snapshot_id());
+        if id(start) == id(snapshot) {
+            return Ok(());
+        }
+        if self.same_snapshot_only {
+            return Err(CatalogError::CommitConflict {
+                table: self.start.name(),
+                reason: "its rows were changed meanwhile; run the statement again".to_string(),
+            });
+        }
         let Some(validation) = self.validation.clone() else {
             return Ok(());
         };
-        let start_id = self.start.metadata.current_snapshot_id();
-        if start_id == newest.metadata.current_snapshot_id() {
-            return Ok(());
-        }
-        let before = manifests_of(storage, self.start).await?;
-        let after = manifests_of(storage, newest).await?;
+        let before = manifests_of(storage, self.start, start).await?;
+        let after = manifests_of(storage, newest, snapshot).await?;
         let gone = self.read(storage, difference(&before, &after)).await?;
         let come = self.read(storage, difference(&after, &before)).await?;
 
@@ -100,6 +129,14 @@ impl<'a> Validator<'a> {
             self.check_new_deletes(newest, &deletes, &all)?;
         }
         Ok(())
+    }
+
+    /// The newest snapshot of the branch in a state of the table.
+    fn snapshot_of<'t>(&self, table: &'t Table) -> Option<&'t SnapshotRef> {
+        match self.branch {
+            MAIN_BRANCH => table.metadata.current_snapshot(),
+            branch => table.metadata.snapshot_for_ref(branch),
+        }
     }
 
     async fn read(
@@ -195,6 +232,10 @@ impl<'a> Validator<'a> {
             .collect();
         let mut deletes = ConcurrentDeletes::new(&newest.metadata);
         for (manifest, entry) in live(come, ManifestContentType::Deletes) {
+            let content = entry.data_file().content_type();
+            if self.keeps_sequence_number && content == DataContentType::EqualityDeletes {
+                continue;
+            }
             // Deletion vectors share files.
             let key = (entry.file_path(), entry.data_file().content_offset());
             if !known.contains(&key) {
@@ -227,7 +268,8 @@ impl<'a> Validator<'a> {
 
     /// `snapshot_id` is the newest one when it is not known which of several it was.
     fn conflict(&self, newest: &Table, snapshot_id: Option<i64>, what: &str) -> CatalogError {
-        let snapshot_id = snapshot_id.or(newest.metadata.current_snapshot_id());
+        let newest = self.snapshot_of(newest);
+        let snapshot_id = snapshot_id.or(newest.map(|snapshot| snapshot.snapshot_id()));
         let snapshot = match snapshot_id {
             Some(snapshot_id) => format!("snapshot {snapshot_id}"),
             None => "a rollback".to_string(),
@@ -245,8 +287,12 @@ fn is_replace(table: &Table, snapshot_id: i64) -> bool {
     snapshot.is_some_and(|snapshot| snapshot.summary().operation == Operation::Replace)
 }
 
-async fn manifests_of(storage: &Arc<Storage>, table: &Table) -> Result<Vec<ManifestFile>> {
-    match table.metadata.current_snapshot() {
+async fn manifests_of(
+    storage: &Arc<Storage>,
+    table: &Table,
+    snapshot: Option<&SnapshotRef>,
+) -> Result<Vec<ManifestFile>> {
+    match snapshot {
         Some(snapshot) => read_manifest_list(storage, &table.metadata, snapshot).await,
         None => Ok(Vec::new()),
     }

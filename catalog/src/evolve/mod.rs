@@ -20,7 +20,7 @@ pub use references::{
 pub use rollback::{fast_forward, rollback_to_snapshot, rollback_to_time, set_current_snapshot};
 pub use schema::{ColumnPosition, SchemaChange, change_schema};
 
-pub(crate) use rollback::is_ancestor;
+pub(crate) use rollback::{ancestors, is_ancestor};
 
 use std::collections::HashMap;
 

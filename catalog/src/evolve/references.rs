@@ -178,6 +178,11 @@ fn check_kind(
 fn not_found(table: &Table, kind: ReferenceKind, name: &str) -> CatalogError {
     CatalogError::VersionNotFound {
         table: table.name(),
-        what: format!("{kind} {name:?}"),
+        what: format!(
+            "{kind} {name:?}{}",
+            table.references_near(name, |reference| {
+                reference.is_branch() == (kind == ReferenceKind::Branch)
+            })
+        ),
     }
 }

@@ -6,7 +6,7 @@ use iceberg::spec::{
 };
 
 use crate::error::{CatalogError, Result};
-use crate::table::{Table, TableVersion};
+use crate::table::{Table, TableVersion, format_millis};
 
 /// The update that makes a snapshot the current one, which must be an ancestor of it.
 ///
@@ -40,7 +40,10 @@ pub fn rollback_to_time(table: &Table, timestamp_ms: i64) -> Result<Vec<TableUpd
         Some(snapshot) => set_branch(table, MAIN_BRANCH, snapshot.snapshot_id()),
         None => Err(CatalogError::VersionNotFound {
             table: table.name(),
-            what: format!("snapshot at or before {timestamp_ms} ms in the history of its state"),
+            what: format!(
+                "snapshot at or before {} in the history of its state",
+                format_millis(timestamp_ms)
+            ),
         }),
     }
 }
@@ -116,8 +119,8 @@ pub(crate) fn is_ancestor(metadata: &TableMetadata, ancestor: i64, snapshot: i64
     ancestors(metadata, snapshot).any(|found| found.snapshot_id() == ancestor)
 }
 
-/// A snapshot and those before it, newest first.
-fn ancestors(
+/// A snapshot and those before it, as far as they are kept, newest first.
+pub(crate) fn ancestors(
     metadata: &TableMetadata,
     newest: Option<SnapshotRef>,
 ) -> impl Iterator<Item = SnapshotRef> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use iceberg::TableUpdate;
-use iceberg::spec::{NestedField, NestedFieldRef, Schema, Transform, Type};
+use iceberg::spec::{FormatVersion, Literal, NestedField, NestedFieldRef, Schema, Transform, Type};
 
 use super::column_properties::follow_column;
 use super::columns::{edit_field, edit_level, find, ids_within, suggestion, with_fresh_ids};
@@ -48,6 +48,13 @@ pub enum SchemaChange {
         path: Vec<String>,
         /// The new type.
         new_type: Type,
+    },
+    /// What a column is in new rows that do not say; rows that exist stay as they are.
+    SetDefault {
+        /// The column.
+        path: Vec<String>,
+        /// A value of its type; `None` for no default.
+        value: Option<Literal>,
     },
     /// Allows nulls.
     DropNotNull {
@@ -105,6 +112,7 @@ pub fn change_schema(table: &Table, change: &SchemaChange) -> Result<Vec<TableUp
             if_exists,
         } => editor.rename(path, new_name, *if_exists),
         SchemaChange::SetColumnType { path, new_type } => editor.set_type(path, new_type),
+        SchemaChange::SetDefault { path, value } => editor.set_default(path, value.as_ref()),
         SchemaChange::DropNotNull { path } => editor.edit(path, |field| field.required = false),
         SchemaChange::MoveColumn { path, position } => editor.move_column(path, position),
         SchemaChange::SetColumnComment { path, comment } => {
@@ -162,12 +170,15 @@ impl Editor<'_> {
                 false => Err(self.error(&path, "already exists")),
             };
         }
-        if field.required {
+        if field.required && field.initial_default.is_none() {
             return Err(self.error(
                 &path,
                 "cannot be added as NOT NULL: rows that exist would have no value for it; add it \
-                 without NOT NULL",
+                 without NOT NULL, or with a DEFAULT (format version 3)",
             ));
+        }
+        if field.initial_default.is_some() {
+            self.check_defaults(&path)?;
         }
         self.check_name_is_free(&path, None)?;
         let mut last_id = self.table.metadata.last_column_id();
@@ -179,6 +190,25 @@ impl Editor<'_> {
             Ok(level)
         })?;
         self.updates(fields)
+    }
+
+    /// Default values came with format version 3.
+    fn check_defaults(&self, path: &[String]) -> Result<()> {
+        match self.table.metadata.format_version() {
+            FormatVersion::V1 | FormatVersion::V2 => Err(self.error(
+                path,
+                "cannot have a default value: that takes format version 3, see SET PROPERTIES \
+                 format_version = 3",
+            )),
+            FormatVersion::V3 => Ok(()),
+        }
+    }
+
+    fn set_default(&self, path: &[String], value: Option<&Literal>) -> Result<Vec<TableUpdate>> {
+        if value.is_some() {
+            self.check_defaults(path)?;
+        }
+        self.edit(path, |field| field.write_default = value.cloned())
     }
 
     fn drop_column(&self, path: &[String], if_exists: bool) -> Result<Vec<TableUpdate>> {

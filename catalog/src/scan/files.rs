@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use iceberg::spec::{
-    DataFile, Datum, ManifestEntry, ManifestFile, PartitionSpecRef, PrimitiveType, Schema,
-    SchemaRef, TableMetadata, Type,
+    DataFile, Datum, Manifest, ManifestEntry, ManifestFile, PartitionSpecRef, PrimitiveType,
+    Schema, SchemaRef, TableMetadata, Type,
 };
 use iceberg::{Error, ErrorKind};
 
@@ -94,6 +94,24 @@ impl<'a> Specs<'a> {
     }
 }
 
+/// The first row id of each entry of a data manifest (Iceberg specification, "First Row ID
+/// Inheritance"): its own, or what it inherits from the manifest's place in the manifest list,
+/// which `iceberg` 0.10.1 does not resolve. `None` before format version 3.
+pub(crate) fn first_row_ids(file: &ManifestFile, manifest: &Manifest) -> Vec<Option<i64>> {
+    let mut next_row_id = file.first_row_id.and_then(|id| i64::try_from(id).ok());
+    let entries = manifest.entries().iter().map(|entry| {
+        let data_file = entry.data_file();
+        if data_file.first_row_id().is_some() || !entry.is_alive() {
+            return data_file.first_row_id();
+        }
+        let first_row_id = next_row_id?;
+        let rows = i64::try_from(data_file.record_count()).ok()?;
+        next_row_id = first_row_id.checked_add(rows);
+        Some(first_row_id)
+    });
+    entries.collect()
+}
+
 /// The task that reads a live data file, without its deletes.
 ///
 /// # Errors
@@ -101,6 +119,7 @@ impl<'a> Specs<'a> {
 pub(super) fn file_task(
     manifest: &ManifestFile,
     entry: &ManifestEntry,
+    first_row_id: Option<i64>,
     resolved: &ResolvedSpec,
     schema: &Schema,
 ) -> Result<FileTask> {
@@ -114,7 +133,7 @@ pub(super) fn file_task(
         spec_id: resolved.spec.spec_id(),
         partition: partition_values(resolved, file),
         data_sequence_number: sequence_number(manifest, entry)?,
-        first_row_id: file.first_row_id(),
+        first_row_id,
         sort_order_id: file.sort_order_id(),
         columns: column_metrics(schema, file),
         deletes: Vec::new(),

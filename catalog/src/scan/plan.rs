@@ -6,13 +6,13 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use iceberg::expr::Predicate;
 use iceberg::spec::{
     DataContentType, FormatVersion, Manifest, ManifestContentType, ManifestEntryRef, ManifestFile,
-    ManifestList, Snapshot,
+    ManifestList, SchemaRef, Snapshot, SnapshotRef,
 };
 
 use iceberg::{Error, ErrorKind};
 
 use super::deletes::DeleteIndex;
-use super::files::{Specs, file_task};
+use super::files::{Specs, file_task, first_row_ids};
 use super::filter::Filter;
 use super::prune::{file_may_match, manifest_is_empty, manifest_may_match};
 use super::{ManifestCache, ScanMetrics, ScanPlan};
@@ -39,9 +39,23 @@ pub async fn plan_scan(
     version: &TableVersion,
     predicate: &Predicate,
 ) -> Result<ScanPlan> {
+    let snapshot = table.snapshot_at(version)?;
+    let schema = table.schema_at(version)?;
+    plan_snapshot(storage, cache, table, snapshot, schema, predicate).await
+}
+
+/// [`plan_scan`] of a snapshot, read with any schema of the table.
+pub(super) async fn plan_snapshot(
+    storage: &Arc<Storage>,
+    cache: &ManifestCache,
+    table: &Table,
+    snapshot: Option<SnapshotRef>,
+    schema: SchemaRef,
+    predicate: &Predicate,
+) -> Result<ScanPlan> {
     let mut plan = ScanPlan {
-        snapshot: table.snapshot_at(version)?,
-        schema: table.schema_at(version)?,
+        snapshot,
+        schema,
         tasks: Vec::new(),
         metrics: ScanMetrics::default(),
     };
@@ -98,7 +112,11 @@ pub async fn plan_scan(
     }
     for (file, manifest) in &data_manifests.manifests {
         let resolved = specs.of_manifest(file)?;
-        for entry in live_entries(manifest) {
+        let first_row_ids = first_row_ids(file, manifest);
+        for (entry, first_row_id) in manifest.entries().iter().zip(first_row_ids) {
+            if !entry.is_alive() {
+                continue;
+            }
             let data_file = &entry.data_file;
             if data_file.content_type() != DataContentType::Data {
                 let message = format!("it lists {} as a data file", data_file.file_path());
@@ -111,7 +129,7 @@ pub async fn plan_scan(
                 metrics.bytes_skipped += data_file.file_size_in_bytes();
                 continue;
             }
-            let mut task = file_task(file, entry, &resolved, &plan.schema)?;
+            let mut task = file_task(file, entry, first_row_id, &resolved, &plan.schema)?;
             task.deletes = deletes.deletes_of(data_file, &resolved, task.data_sequence_number);
             metrics.files_with_deletes += usize::from(!task.deletes.is_empty());
             metrics.bytes_planned += task.file_size_in_bytes;

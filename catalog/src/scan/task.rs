@@ -129,7 +129,19 @@ pub struct FileTask {
     pub deletes: Vec<DeleteFileRef>,
 }
 
+/// A partition spec and the values of one of its partitions, in Iceberg's single-value bytes.
+pub type FilePartition = (i32, Vec<Option<Vec<u8>>>);
+
 impl FileTask {
+    /// The partition that the file is in: equal for files of the same one.
+    pub fn partition_key(&self) -> FilePartition {
+        let values = self.partition.iter().map(|value| {
+            let bytes = value.value.as_ref()?.to_bytes().ok()?;
+            Some(bytes.to_vec())
+        });
+        (self.spec_id, values.collect())
+    }
+
     /// The value that an identity-partitioned column has in every row of the file, by the
     /// column's field id: `Some(None)` means null in every row, `None` means not known.
     pub fn constant(&self, source_id: i32) -> Option<Option<&Datum>> {

@@ -1,16 +1,17 @@
-//! Reading the catalog: what is on `main` now.
+//! Reading the catalog: what the state has that a handle reads.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use iceberg::TableIdent;
 use iceberg::spec::{TableMetadata, TableMetadataRef};
-use sqlx::Row;
-use sqlx::any::AnyRow;
+use uuid::Uuid;
 
-use super::schema::{MAIN_REF, SCHEMA_ROW, kind};
+use super::position::{Listing, NamedObject, find_object, list_objects};
+use super::schema::{SCHEMA_ROW, kind};
 use super::{Inner, LOCATION, names, nearest_name, schema_of};
 use crate::error::{CatalogError, Result};
+use crate::materialized_view::{STORAGE_TABLE_SUFFIX, storage_table_of};
 use crate::storage::Location;
 use crate::table::{Table, ident_name};
 
@@ -19,73 +20,55 @@ impl Inner {
         self.database.error(source)
     }
 
-    /// The content of a live object of this kind.
+    /// The content of an object of this kind.
     pub(super) async fn content(
         &self,
         schema: &str,
         name: &str,
         kind: &str,
     ) -> Result<Option<String>> {
-        sqlx::query_scalar(
-            "SELECT content FROM catalog_objects
-             WHERE catalog_id = $1 AND ref_id = $2 AND schema_name = $3 AND object_name = $4
-               AND to_version IS NULL AND content IS NOT NULL AND kind = $5",
-        )
-        .bind(self.catalog_id)
-        .bind(MAIN_REF)
-        .bind(schema)
-        .bind(name)
-        .bind(kind)
-        .fetch_optional(self.database.pool())
-        .await
-        .map_err(|source| self.error(source))
+        let pool = self.database.pool();
+        let levels = self.position.levels();
+        let found = find_object(pool, self.catalog_id, levels, schema, name).await;
+        let found = found.map_err(|source| self.error(source))?;
+        Ok(found
+            .filter(|object| object.kind == kind)
+            .map(|object| object.content))
     }
 
-    /// Names of the live schemas (of the catalog) or tables (of `schema`), sorted.
-    pub(super) async fn names(&self, schema: Option<&str>) -> Result<Vec<String>> {
-        let Some(schema) = schema else {
-            let rows = sqlx::query(
-                "SELECT schema_name FROM catalog_objects
-                 WHERE catalog_id = $1 AND ref_id = $2 AND to_version IS NULL
-                   AND content IS NOT NULL AND kind = $3",
-            )
-            .bind(self.catalog_id)
-            .bind(MAIN_REF)
-            .bind(kind::SCHEMA)
-            .fetch_all(self.database.pool())
-            .await;
-            return self.sorted_names(rows);
-        };
-        self.names_of_kind(schema, kind::TABLE).await
+    /// Names of the schemas, sorted.
+    pub(super) async fn schema_names(&self) -> Result<Vec<String>> {
+        let listed = self.list(Listing::Schemas).await?;
+        Ok(listed.into_iter().map(|named| named.schema).collect())
     }
 
-    /// Names of the live tables or views of a schema, sorted.
-    pub(super) async fn names_of_kind(&self, schema: &str, kind: &str) -> Result<Vec<String>> {
-        let rows = sqlx::query(
-            "SELECT object_name FROM catalog_objects
-             WHERE catalog_id = $1 AND ref_id = $2 AND to_version IS NULL
-               AND content IS NOT NULL AND kind = $3 AND schema_name = $4",
-        )
-        .bind(self.catalog_id)
-        .bind(MAIN_REF)
-        .bind(kind)
-        .bind(schema)
-        .fetch_all(self.database.pool())
-        .await;
-        self.sorted_names(rows)
-    }
-
-    fn sorted_names(&self, rows: Result<Vec<AnyRow>, sqlx::Error>) -> Result<Vec<String>> {
-        let names: Result<Vec<String>, sqlx::Error> =
-            rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect());
-        let mut names = names.map_err(|source| self.error(source))?;
-        // Databases sort by their own collations.
-        names.sort();
+    /// Names of the tables of a schema, sorted. Those that store the rows of materialized views are
+    /// not among them.
+    pub(super) async fn table_names(&self, schema: &str) -> Result<Vec<String>> {
+        let mut names = self.names_of_kind(schema, kind::TABLE).await?;
+        names.retain(|name| !name.ends_with(STORAGE_TABLE_SUFFIX));
         Ok(names)
     }
 
+    /// Names of the tables or views of a schema, sorted.
+    pub(super) async fn names_of_kind(&self, schema: &str, kind: &str) -> Result<Vec<String>> {
+        let listed = self.list(Listing::In(schema)).await?;
+        Ok(listed
+            .into_iter()
+            .filter(|named| named.object.kind == kind)
+            .map(|named| named.name)
+            .collect())
+    }
+
+    async fn list(&self, listing: Listing<'_>) -> Result<Vec<NamedObject>> {
+        let pool = self.database.pool();
+        let levels = self.position.levels();
+        let listed = list_objects(pool, self.catalog_id, levels, listing).await;
+        listed.map_err(|source| self.error(source))
+    }
+
     pub(super) async fn schema_not_found(&self, schema: &str) -> CatalogError {
-        match self.names(None).await {
+        match self.schema_names().await {
             Ok(names) => CatalogError::SchemaNotFound {
                 name: schema.to_string(),
                 suggestion: nearest_name(schema, &names),
@@ -106,14 +89,12 @@ impl Inner {
         }
         match self.content(schema, ident.name(), kind::VIEW).await {
             Ok(Some(_)) => {
-                return CatalogError::IsView {
-                    name: ident_name(ident),
-                };
+                return self.is_view(ident).await.unwrap_or_else(|error| error);
             }
             Ok(None) => {}
             Err(error) => return error,
         }
-        match self.names(Some(schema)).await {
+        match self.table_names(schema).await {
             Ok(names) => CatalogError::TableNotFound {
                 name: ident_name(ident),
                 suggestion: nearest_name(ident.name(), &names)
@@ -123,12 +104,20 @@ impl Inner {
         }
     }
 
+    async fn is_view(&self, ident: &TableIdent) -> Result<CatalogError> {
+        let storage_table = storage_table_of(ident);
+        let storage = self
+            .content(schema_of(ident)?, storage_table.name(), kind::TABLE)
+            .await?;
+        Ok(CatalogError::IsView {
+            name: ident_name(ident),
+            is_materialized: storage.is_some(),
+        })
+    }
+
     pub(super) async fn schema_properties(&self, schema: &str) -> Result<HashMap<String, String>> {
         match self.content(schema, SCHEMA_ROW, kind::SCHEMA).await? {
-            Some(json) => serde_json::from_str(&json).map_err(|error| {
-                let path = format!("properties of schema {schema}");
-                CatalogError::metadata(path, error.into())
-            }),
+            Some(json) => parse_schema_properties(schema, &json),
             None => Err(self.schema_not_found(schema).await),
         }
     }
@@ -145,17 +134,54 @@ impl Inner {
         }
     }
 
+    /// A location for a new table or view that nothing else has.
+    pub(super) fn fresh_location(
+        &self,
+        schema: &str,
+        properties: &HashMap<String, String>,
+        name: &str,
+    ) -> String {
+        format!(
+            "{}/{}-{}",
+            self.schema_location(schema, properties),
+            names::folder_name(name),
+            Uuid::new_v4().simple()
+        )
+    }
+
+    /// Refuses a schema's location outside of the warehouse, unless the configuration allows it.
+    pub(super) fn check_schema_location(&self, properties: &HashMap<String, String>) -> Result<()> {
+        let Some(location) = properties.get(LOCATION) else {
+            return Ok(());
+        };
+        Location::parse(location)?;
+        if self.options.allow_external_locations {
+            return Ok(());
+        }
+        names::check_within("schema", location, &self.warehouse)
+    }
+
     /// Refuses a table's location outside of its schema's folder and of the warehouse,
     /// unless the configuration allows it.
     pub(super) async fn check_location(&self, schema: &str, location: &str) -> Result<()> {
+        self.check_location_of("table", schema, location).await
+    }
+
+    /// [`Self::check_location`] of something of a table, which `what` names.
+    pub(super) async fn check_location_of(
+        &self,
+        what: &str,
+        schema: &str,
+        location: &str,
+    ) -> Result<()> {
         Location::parse(location)?;
         if self.options.allow_external_locations {
             return Ok(());
         }
         let properties = self.schema_properties(schema).await?;
         let schema_folder = self.schema_location(schema, &properties);
-        names::check_within("table", location, &schema_folder)
-            .or_else(|_| names::check_within("table", location, &self.warehouse))
+        names::check_within(what, location, &schema_folder)
+            .or_else(|_| names::check_within(what, location, &self.warehouse))
     }
 
     pub(super) async fn find_table(&self, ident: &TableIdent) -> Result<Option<Table>> {
@@ -186,4 +212,15 @@ impl Inner {
             .await;
         Ok(metadata)
     }
+}
+
+/// What the row of a schema holds.
+pub(super) fn parse_schema_properties(
+    schema: &str,
+    content: &str,
+) -> Result<HashMap<String, String>> {
+    serde_json::from_str(content).map_err(|error| {
+        let path = format!("properties of schema {schema}");
+        CatalogError::metadata(path, error.into())
+    })
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use iceberg::MetadataLocation;
 use iceberg::compression::CompressionCodec;
-use iceberg::spec::{TableMetadata, TableMetadataBuilder};
+use iceberg::spec::TableMetadata;
 use uuid::Uuid;
 
 use crate::catalog::TableCommit;
 use crate::error::{CatalogError, Result};
 use crate::storage::Storage;
-use crate::table::{Table, ident_name};
+use crate::table::Table;
 
 /// The next state of a table, not yet written.
 pub(super) struct NextMetadata {
@@ -33,45 +33,8 @@ pub(super) fn next_metadata(
     commit: &TableCommit,
     current: Option<&Table>,
 ) -> Result<Option<NextMetadata>> {
-    let name = ident_name(&commit.ident);
-    let current_metadata = current.map(|table| table.metadata.as_ref());
-    for requirement in &commit.requirements {
-        if let Err(error) = requirement.check(current_metadata) {
-            if *requirement == iceberg::TableRequirement::NotExist {
-                return Err(CatalogError::TableExists { name });
-            }
-            return Err(CatalogError::CommitConflict {
-                table: name,
-                reason: error
-                    .message()
-                    .trim_start_matches("Requirement failed: ")
-                    .to_lowercase(),
-            });
-        }
-    }
-    let mut builder = match (current, &commit.created_from) {
-        (Some(table), None) => TableMetadataBuilder::new_from_metadata(
-            table.metadata.as_ref().clone(),
-            table.metadata_location.clone(),
-        ),
-        (None, Some(metadata)) => TableMetadataBuilder::new_from_metadata(metadata.clone(), None),
-        (Some(_), Some(_)) => return Err(CatalogError::TableExists { name }),
-        (None, None) => {
-            return Err(CatalogError::TableNotFound {
-                name,
-                suggestion: None,
-            });
-        }
-    };
-    for update in &commit.updates {
-        builder = update
-            .clone()
-            .apply(builder)
-            .map_err(|source| CatalogError::metadata(&name, source))?;
-    }
-    let built = builder
-        .build()
-        .map_err(|source| CatalogError::metadata(&name, source))?;
+    commit.check_requirements(current)?;
+    let built = commit.apply(current)?;
     if current.is_some() && built.changes.is_empty() {
         return Ok(None);
     }
@@ -97,6 +60,39 @@ fn version_of(location: &str) -> i32 {
         .take_while(char::is_ascii_digit)
         .collect();
     digits.parse().unwrap_or(0)
+}
+
+/// The newest metadata file in the folder of a table, for one that no catalog knows.
+///
+/// # Errors
+/// `InvalidInput` when there is none, or several with the highest number; `Storage` when the folder
+/// cannot be listed.
+pub async fn newest_metadata_file(storage: &Storage, table_location: &str) -> Result<String> {
+    let folder = format!("{}/metadata", table_location.trim_end_matches('/'));
+    let mut found: Vec<(i32, String)> = storage
+        .list(&folder)
+        .await?
+        .into_iter()
+        .map(|file| file.location)
+        .filter(|location| {
+            location.ends_with(".metadata.json") || location.ends_with(".metadata.json.gz")
+        })
+        .map(|location| (version_of(&location), location))
+        .collect();
+    found.sort();
+    let newest = found.pop();
+    match (newest, found.pop()) {
+        (None, _) => Err(CatalogError::InvalidInput(format!(
+            "folder {folder} has no metadata file: give the location of a table"
+        ))),
+        (Some((version, newest)), Some((other_version, other))) if version == other_version => {
+            Err(CatalogError::InvalidInput(format!(
+                "folder {folder} has several newest metadata files, such as {other} and {newest}: \
+                 name one of them with metadata_file_name"
+            )))
+        }
+        (Some((_, newest)), _) => Ok(newest),
+    }
 }
 
 /// `<location>/metadata/NNNNN-<uuid>.metadata.json`, with `.gz` before it when the

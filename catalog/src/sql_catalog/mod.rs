@@ -4,28 +4,38 @@
 //! to which. A commit writes metadata files first and then publishes them all in one
 //! database transaction, or deletes them again.
 
+mod branches;
+mod log;
 mod lookup;
+mod merge;
 mod metadata_file;
 mod names;
 mod operations;
+mod position;
 mod publish;
+mod reachable;
+mod references;
+mod rename;
 mod schema;
+mod transaction;
 mod version;
 mod views;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use iceberg::TableIdent;
 use iceberg::spec::{TableMetadata, TableMetadataRef};
 use moka::future::Cache;
 
 use crate::database::Database;
-use crate::error::{CatalogError, Result};
+use crate::error::Result;
 use crate::storage::{Location, Storage};
-use crate::table::ident_name;
+use crate::table::schema_of;
 
+use position::Position;
 use schema::{MAIN_REF, kind};
 
+pub use metadata_file::newest_metadata_file;
 pub use names::nearest_name;
 
 /// Settings of a [`SqlCatalog`].
@@ -37,6 +47,9 @@ pub struct SqlCatalogOptions {
     pub metadata_cache_bytes: u64,
     /// Who commits, for the catalog's history.
     pub author: String,
+    /// How long the states that were current keep their files after a commit ended them, so that
+    /// older versions of the catalog can be read.
+    pub version_retention: Duration,
 }
 
 impl Default for SqlCatalogOptions {
@@ -45,6 +58,7 @@ impl Default for SqlCatalogOptions {
             allow_external_locations: false,
             metadata_cache_bytes: 64 << 20,
             author: "ingot".to_string(),
+            version_retention: Duration::ZERO,
         }
     }
 }
@@ -53,11 +67,16 @@ impl Default for SqlCatalogOptions {
 ///
 /// Loading a table costs one indexed query and, the first time, one read of its
 /// metadata file: those never change, so they are cached by location.
+///
+/// It reads and changes the branch `main`; [`VersionedCatalog`](crate::VersionedCatalog) has
+/// handles of other branches, tags, versions and transactions, which share everything else.
 #[derive(Clone)]
 pub struct SqlCatalog {
     inner: Arc<Inner>,
 }
 
+/// Cheap to clone: clones share the connections and the cache.
+#[derive(Clone)]
 struct Inner {
     name: String,
     database: Database,
@@ -67,6 +86,18 @@ struct Inner {
     catalog_id: i64,
     metadata: Cache<String, TableMetadataRef>,
     options: SqlCatalogOptions,
+    /// What is read, and where commits go.
+    position: Position,
+}
+
+impl Inner {
+    /// The same catalog at another branch, tag or version.
+    fn at_position(&self, position: Position) -> Self {
+        Self {
+            position,
+            ..self.clone()
+        }
+    }
 }
 
 impl std::fmt::Debug for SqlCatalog {
@@ -75,6 +106,7 @@ impl std::fmt::Debug for SqlCatalog {
             .field("name", &self.inner.name)
             .field("database", &self.inner.database)
             .field("warehouse", &self.inner.warehouse)
+            .field("position", &self.inner.position.what())
             .finish_non_exhaustive()
     }
 }
@@ -135,6 +167,7 @@ impl SqlCatalog {
                 catalog_id,
                 metadata,
                 options,
+                position: Position::main(),
             }),
         }))
     }
@@ -212,17 +245,6 @@ async fn try_register(database: &Database, name: &str) -> Result<Option<i64>> {
     .map_err(error)?;
     transaction.commit().await.map_err(error)?;
     Ok(Some(catalog_id))
-}
-
-/// The schema's part of a table's name. Namespaces have one level.
-fn schema_of(ident: &TableIdent) -> Result<&str> {
-    match ident.namespace().as_ref().as_slice() {
-        [schema] => Ok(schema),
-        _ => Err(CatalogError::InvalidInput(format!(
-            "table name {} must be schema.table",
-            ident_name(ident)
-        ))),
-    }
 }
 
 /// The property of schemas, and of tables in the making, that says where they live.

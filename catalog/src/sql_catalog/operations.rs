@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use iceberg::TableIdent;
-use uuid::Uuid;
 
+use super::lookup::parse_schema_properties;
 use super::schema::{SCHEMA_ROW, kind};
 use super::version::NewVersion;
-use super::{LOCATION, SqlCatalog, names, schema_of};
-use crate::catalog::{Catalog, TableCommit};
+use super::views::refuse_materialized;
+use super::{Inner, LOCATION, SqlCatalog, names, schema_of};
+use crate::catalog::{Catalog, TableCommit, ViewCommit};
 use crate::error::{CatalogError, Result};
-use crate::storage::{Location, Storage};
+use crate::storage::Storage;
 use crate::table::{Table, ident_name};
-use crate::view::{View, ViewDefinition};
+use crate::versioned::VersionedCatalog;
+use crate::view::{DroppedView, View, ViewDefinition};
 
 #[async_trait]
 impl Catalog for SqlCatalog {
@@ -27,7 +29,7 @@ impl Catalog for SqlCatalog {
     }
 
     async fn list_schemas(&self) -> Result<Vec<String>> {
-        self.inner.names(None).await
+        self.inner.schema_names().await
     }
 
     async fn load_schema(&self, schema: &str) -> Result<HashMap<String, String>> {
@@ -40,15 +42,10 @@ impl Catalog for SqlCatalog {
     async fn create_schema(&self, schema: &str, properties: HashMap<String, String>) -> Result<()> {
         let inner = &self.inner;
         names::validate_name("schema", schema)?;
-        if let Some(location) = properties.get(LOCATION) {
-            Location::parse(location)?;
-            if !inner.options.allow_external_locations {
-                names::check_within("schema", location, &inner.warehouse)?;
-            }
-        }
+        inner.check_schema_location(&properties)?;
         let content = serde_json::to_string(&properties)
             .map_err(|error| CatalogError::InvalidInput(error.to_string()))?;
-        let mut version = NewVersion::begin(&inner.database, inner.catalog_id).await?;
+        let mut version = NewVersion::begin(inner).await?;
         if version.has_schema(schema).await? {
             return Err(CatalogError::SchemaExists {
                 name: schema.to_string(),
@@ -61,9 +58,39 @@ impl Catalog for SqlCatalog {
         version.finish(&inner.options.author, &message).await
     }
 
+    async fn change_schema_properties(
+        &self,
+        schema: &str,
+        set: HashMap<String, String>,
+        removed: &[String],
+    ) -> Result<()> {
+        let inner = &self.inner;
+        inner.check_schema_location(&set)?;
+        let mut version = NewVersion::begin(inner).await?;
+        let Some(object) = version.live(schema, SCHEMA_ROW).await? else {
+            drop(version);
+            return Err(inner.schema_not_found(schema).await);
+        };
+        let mut properties = parse_schema_properties(schema, &object.content)?;
+        properties.retain(|name, _| !removed.contains(name));
+        properties.extend(set);
+        let content = serde_json::to_string(&properties)
+            .map_err(|error| CatalogError::InvalidInput(error.to_string()))?;
+        version
+            .set(
+                kind::SCHEMA,
+                (schema, SCHEMA_ROW),
+                Some(&object.content),
+                Some(&content),
+            )
+            .await?;
+        let message = format!("change schema {schema}");
+        version.finish(&inner.options.author, &message).await
+    }
+
     async fn drop_schema(&self, schema: &str) -> Result<()> {
         let inner = &self.inner;
-        let mut version = NewVersion::begin(&inner.database, inner.catalog_id).await?;
+        let mut version = NewVersion::begin(inner).await?;
         let Some(object) = version.live(schema, SCHEMA_ROW).await? else {
             drop(version);
             return Err(inner.schema_not_found(schema).await);
@@ -88,7 +115,7 @@ impl Catalog for SqlCatalog {
     }
 
     async fn list_tables(&self, schema: &str) -> Result<Vec<String>> {
-        let names = self.inner.names(Some(schema)).await?;
+        let names = self.inner.table_names(schema).await?;
         if names.is_empty() {
             self.inner.schema_properties(schema).await?;
         }
@@ -116,12 +143,50 @@ impl Catalog for SqlCatalog {
         definition: ViewDefinition,
         or_replace: bool,
     ) -> Result<View> {
-        self.inner
-            .put_view_in_background(ident, definition, or_replace)
-            .await
+        if definition.materialization.is_some() {
+            return Err(CatalogError::InvalidInput(format!(
+                "materialized view {} is to be made together with its storage table",
+                ident_name(ident)
+            )));
+        }
+        let put = self.inner.put_view(ident, definition, or_replace, None);
+        put.await.map(|(view, _)| view)
     }
 
-    async fn drop_view(&self, ident: &TableIdent) -> Result<View> {
+    async fn commit_view(&self, commit: ViewCommit) -> Result<View> {
+        refuse_materialized(&commit)?;
+        let committed = self.inner.commit_view_in_background(commit, None);
+        committed.await.map(|(view, _)| view)
+    }
+
+    async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
+        self.inner.rename(kind::VIEW, from, to).await
+    }
+
+    async fn put_materialized_view(
+        &self,
+        ident: &TableIdent,
+        definition: ViewDefinition,
+        or_replace: bool,
+        storage_table: TableCommit,
+    ) -> Result<Vec<Table>> {
+        let named = definition.materialization.as_ref();
+        if named.map(|materialization| &materialization.storage_table) != Some(&storage_table.ident)
+        {
+            return Err(CatalogError::InvalidInput(format!(
+                "materialized view {} does not name its storage table {}",
+                ident_name(ident),
+                ident_name(&storage_table.ident)
+            )));
+        }
+        let put = self
+            .inner
+            .put_view(ident, definition, or_replace, Some(storage_table));
+        let (_, table) = put.await?;
+        Ok(table.into_iter().collect())
+    }
+
+    async fn drop_view(&self, ident: &TableIdent) -> Result<DroppedView> {
         self.inner.drop_view(ident).await
     }
 
@@ -136,12 +201,7 @@ impl Catalog for SqlCatalog {
         let schema = schema_of(ident)?;
         names::validate_name("table", ident.name())?;
         let properties = self.inner.schema_properties(schema).await?;
-        Ok(format!(
-            "{}/{}-{}",
-            self.inner.schema_location(schema, &properties),
-            names::folder_name(ident.name()),
-            Uuid::new_v4().simple()
-        ))
+        Ok(self.inner.fresh_location(schema, &properties, ident.name()))
     }
 
     async fn check_table_location(&self, ident: &TableIdent, location: &str) -> Result<()> {
@@ -152,72 +212,40 @@ impl Catalog for SqlCatalog {
         self.inner.commit_in_background(commits).await
     }
 
+    async fn reachable_metadata(&self, table: &Table) -> Result<Vec<String>> {
+        self.inner
+            .reachable_metadata(&table.ident, table.metadata.location())
+            .await
+    }
+
     async fn drop_table(&self, ident: &TableIdent) -> Result<Table> {
-        let inner = &self.inner;
-        let schema = schema_of(ident)?;
-        let mut version = NewVersion::begin(&inner.database, inner.catalog_id).await?;
-        let live = version.live(schema, ident.name()).await?;
-        let Some(object) = live.filter(|object| object.kind == kind::TABLE) else {
-            drop(version);
-            return Err(inner.table_not_found(ident).await);
-        };
-        version
-            .set(
-                kind::TABLE,
-                (schema, ident.name()),
-                Some(&object.content),
-                None,
-            )
-            .await?;
-        // Before the drop is published: a table whose metadata cannot be read could
-        // otherwise be dropped by a caller that gets an error.
-        let metadata = inner.read_metadata(&object.content).await?;
-        let message = format!("drop table {}", ident_name(ident));
-        version.finish(&inner.options.author, &message).await?;
-        Ok(Table {
-            ident: ident.clone(),
-            metadata,
-            metadata_location: Some(object.content),
-        })
+        self.inner.drop_table(ident, false).await
+    }
+
+    async fn drop_table_for_purge(&self, ident: &TableIdent) -> Result<Table> {
+        let purge = "deleting the files of a table";
+        self.inner.position.refuse_in_transaction(purge)?;
+        self.inner.drop_table(ident, true).await
     }
 
     async fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
-        let inner = &self.inner;
-        let (from_schema, to_schema) = (schema_of(from)?, schema_of(to)?);
-        names::validate_name("table", to.name())?;
-        let mut version = NewVersion::begin(&inner.database, inner.catalog_id).await?;
-        let live = version.live(from_schema, from.name()).await?;
-        let Some(object) = live.filter(|object| object.kind == kind::TABLE) else {
-            drop(version);
-            return Err(inner.table_not_found(from).await);
-        };
-        if !version.has_schema(to_schema).await? {
-            drop(version);
-            return Err(inner.schema_not_found(to_schema).await);
-        }
-        if version.live(to_schema, to.name()).await?.is_some() {
-            return Err(CatalogError::TableExists {
-                name: ident_name(to),
-            });
-        }
-        let content = object.content.as_str();
-        version
-            .set(kind::TABLE, (from_schema, from.name()), Some(content), None)
-            .await?;
-        version
-            .set(kind::TABLE, (to_schema, to.name()), None, Some(content))
-            .await?;
-        let message = format!("rename table {} to {}", ident_name(from), ident_name(to));
-        version.finish(&inner.options.author, &message).await
+        self.inner.rename(kind::TABLE, from, to).await
     }
 
     async fn register_table(&self, ident: &TableIdent, metadata_location: &str) -> Result<Table> {
         let inner = &self.inner;
+        // A rollback must not take the files of others for its own.
+        let register = "registering a table";
+        inner.position.refuse_in_transaction(register)?;
         let schema = schema_of(ident)?;
         names::validate_name("table", ident.name())?;
+        // Before the file is read: what is not allowed does not even tell whether it exists.
+        inner
+            .check_location_of("metadata file", schema, metadata_location)
+            .await?;
         let metadata = inner.read_metadata(metadata_location).await?;
         inner.check_location(schema, metadata.location()).await?;
-        let mut version = NewVersion::begin(&inner.database, inner.catalog_id).await?;
+        let mut version = NewVersion::begin(inner).await?;
         if !version.has_schema(schema).await? {
             drop(version);
             return Err(inner.schema_not_found(schema).await);
@@ -226,6 +254,14 @@ impl Catalog for SqlCatalog {
             return Err(CatalogError::TableExists {
                 name: ident_name(ident),
             });
+        }
+        // Two tables with one folder would delete each other's files.
+        if let Some(other) = version.table_in(metadata.location()).await? {
+            return Err(CatalogError::InvalidInput(format!(
+                "table {} cannot be registered: the folder {} belongs to table {other}",
+                ident_name(ident),
+                metadata.location()
+            )));
         }
         version
             .set(
@@ -242,5 +278,49 @@ impl Catalog for SqlCatalog {
             metadata,
             metadata_location: Some(metadata_location.to_string()),
         })
+    }
+
+    fn versioned(&self) -> Result<&dyn VersionedCatalog> {
+        Ok(self)
+    }
+}
+
+impl Inner {
+    /// Drops a table; one that is to be purged must not be read by another branch or tag.
+    async fn drop_table(&self, ident: &TableIdent, for_purge: bool) -> Result<Table> {
+        let schema = schema_of(ident)?;
+        let mut version = NewVersion::begin(self).await?;
+        let live = version.live(schema, ident.name()).await?;
+        let Some(object) = live.filter(|object| object.kind == kind::TABLE) else {
+            drop(version);
+            return Err(self.table_not_found(ident).await);
+        };
+        version
+            .set(
+                kind::TABLE,
+                (schema, ident.name()),
+                Some(&object.content),
+                None,
+            )
+            .await?;
+        // Before the drop is published: a table whose metadata cannot be read could
+        // otherwise be dropped by a caller that gets an error.
+        let dropped = Table {
+            ident: ident.clone(),
+            metadata: self.read_metadata(&object.content).await?,
+            metadata_location: Some(object.content),
+        };
+        if for_purge {
+            let readers = self.other_readers(&mut version, &dropped).await?;
+            if !readers.is_empty() {
+                return Err(CatalogError::FilesInUse {
+                    table: ident_name(ident),
+                    readers,
+                });
+            }
+        }
+        let message = format!("drop table {}", ident_name(ident));
+        version.finish(&self.options.author, &message).await?;
+        Ok(dropped)
     }
 }

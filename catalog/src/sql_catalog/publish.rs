@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use iceberg::TableIdent;
 use tracing::warn;
 
 use super::metadata_file::{self, NextMetadata};
@@ -14,7 +15,7 @@ use crate::error::{CatalogError, Result};
 use crate::table::{Table, ident_name};
 
 /// One table of a commit, ready to be published.
-struct Prepared {
+pub(super) struct Prepared {
     commit: TableCommit,
     /// `None` for a creation.
     current: Option<Table>,
@@ -64,15 +65,7 @@ impl Inner {
             prepared.push(self.prepare(commit).await?);
         }
 
-        for (index, table) in prepared.iter().enumerate() {
-            if let Some(next) = &table.next
-                && let Err(error) = metadata_file::write(&self.storage, next).await
-            {
-                // The failed one too: it may have been written before the error.
-                self.delete_metadata(&prepared[..=index]).await;
-                return Err(error);
-            }
-        }
+        self.write_metadata(&prepared).await?;
         match self.publish(&prepared).await {
             Ok(()) => Ok(self.published(prepared).await),
             Err(Failure::Refused(error)) => {
@@ -83,7 +76,21 @@ impl Inner {
         }
     }
 
-    async fn prepare(&self, commit: TableCommit) -> Result<Prepared> {
+    /// Writes the next metadata file of each table, or of none.
+    pub(super) async fn write_metadata(&self, prepared: &[Prepared]) -> Result<()> {
+        for (index, table) in prepared.iter().enumerate() {
+            if let Some(next) = &table.next
+                && let Err(error) = metadata_file::write(&self.storage, next).await
+            {
+                // The failed one too: it may have been written before the error.
+                self.delete_metadata(&prepared[..=index]).await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn prepare(&self, commit: TableCommit) -> Result<Prepared> {
         let schema = schema_of(&commit.ident)?;
         let current = self.find_table(&commit.ident).await?;
         if current.is_none() && commit.created_from.is_none() {
@@ -111,9 +118,7 @@ impl Inner {
         if prepared.iter().all(|table| table.next.is_none()) {
             return Ok(());
         }
-        let mut version = NewVersion::begin(&self.database, self.catalog_id)
-            .await
-            .map_err(Failure::Refused)?;
+        let mut version = NewVersion::begin(self).await.map_err(Failure::Refused)?;
         let mut changes = Vec::new();
         for table in prepared {
             if let Err(error) = self.publish_one(&mut version, table).await {
@@ -135,7 +140,11 @@ impl Inner {
         }
     }
 
-    async fn publish_one(&self, version: &mut NewVersion<'_>, table: &Prepared) -> Result<()> {
+    pub(super) async fn publish_one(
+        &self,
+        version: &mut NewVersion<'_>,
+        table: &Prepared,
+    ) -> Result<()> {
         let ident = &table.commit.ident;
         let name = (schema_of(ident)?, ident.name());
         let live = version.live(name.0, name.1).await?;
@@ -185,14 +194,7 @@ impl Inner {
         let ident = &table.commit.ident;
         let name = (schema_of(ident).map_err(Failure::Unknown)?, ident.name());
         // All tables of a commit are published together, so one of them tells.
-        let published = NewVersion::was_published(
-            &self.database,
-            self.catalog_id,
-            name,
-            kind::TABLE,
-            &next.location,
-        )
-        .await;
+        let published = NewVersion::was_published(self, name, kind::TABLE, &next.location).await;
         match published {
             Ok(true) => Ok(()),
             Ok(false) => Err(Failure::Refused(error)),
@@ -203,7 +205,7 @@ impl Inner {
         }
     }
 
-    async fn published(&self, prepared: Vec<Prepared>) -> Vec<Table> {
+    pub(super) async fn published(&self, prepared: Vec<Prepared>) -> Vec<Table> {
         let mut tables = Vec::with_capacity(prepared.len());
         for table in prepared {
             let Some(next) = table.next else {
@@ -214,8 +216,10 @@ impl Inner {
             self.metadata
                 .insert(next.location.clone(), Arc::clone(&metadata))
                 .await;
-            if metadata_file::deletes_expired(&metadata) {
-                self.delete_files(next.expired).await;
+            if metadata_file::deletes_expired(&metadata) && !next.expired.is_empty() {
+                let location = metadata.location();
+                self.delete_old_metadata(&table.commit.ident, location, next.expired)
+                    .await;
             }
             tables.push(Table {
                 ident: table.commit.ident,
@@ -226,7 +230,25 @@ impl Inner {
         tables
     }
 
-    async fn delete_metadata(&self, prepared: &[Prepared]) {
+    /// Deletes metadata files that left a table's log, but for those that another branch, a tag
+    /// or a kept version of the catalog still reads. After the rollback of a transaction they
+    /// would still be in the log.
+    async fn delete_old_metadata(&self, ident: &TableIdent, folder: &str, files: Vec<String>) {
+        if self.position.is_transaction() {
+            return;
+        }
+        let reachable = match self.reachable_metadata(ident, folder).await {
+            Ok(reachable) => reachable,
+            Err(error) => {
+                warn!(%error, "cannot tell which old metadata files are needed: none is deleted");
+                return;
+            }
+        };
+        let unused = files.into_iter().filter(|file| !reachable.contains(file));
+        self.delete_files(unused.collect()).await;
+    }
+
+    pub(super) async fn delete_metadata(&self, prepared: &[Prepared]) {
         let written = prepared.iter().filter_map(|table| table.next.as_ref());
         let locations: Vec<_> = written.map(|next| next.location.clone()).collect();
         self.delete_files(locations).await;

@@ -6,7 +6,7 @@ use crate::database::Migration;
 /// The component's name in the migrations table.
 pub(super) const COMPONENT: &str = "catalog";
 
-/// The branch that readers see.
+/// The branch `main`, which readers see unless they ask for another one.
 pub(super) const MAIN_REF: i64 = 1;
 
 /// Every change of this list is a new entry: released ones are never edited.
@@ -93,6 +93,13 @@ pub(super) mod kind {
     pub(in super::super) const VIEW: &str = "view";
     /// A branch that commits can go to.
     pub(in super::super) const BRANCH: &str = "branch";
+    /// A state of its parent branch; nothing is committed to it.
+    pub(in super::super) const TAG: &str = "tag";
+    /// The hidden branch of a transaction. Its rows are deleted when the transaction ends.
+    pub(in super::super) const TRANSACTION: &str = "transaction";
+    /// A hidden branch that is being rolled back: nothing can be committed to it, and its
+    /// rows go as soon as its files are deleted.
+    pub(in super::super) const ROLLED_BACK: &str = "rolled back";
 }
 
 /// The `object_name` of a schema's own row. No table can have it.

@@ -6,12 +6,16 @@ use iceberg::TableIdent;
 use iceberg::spec::ViewMetadata;
 use uuid::Uuid;
 
+use super::publish::Prepared;
 use super::schema::kind;
 use super::version::NewVersion;
 use super::{Inner, names, nearest_name, schema_of};
+use crate::catalog::{TableCommit, ViewCommit};
 use crate::error::{CatalogError, Result};
-use crate::table::ident_name;
-use crate::view::{View, ViewDefinition, next_view_metadata};
+use crate::table::{Table, ident_name};
+use crate::view::{
+    DroppedView, View, ViewDefinition, names_storage_table, next_view_metadata, view_metadata_json,
+};
 
 impl Inner {
     pub(super) async fn find_view(&self, ident: &TableIdent) -> Result<Option<View>> {
@@ -24,7 +28,7 @@ impl Inner {
         }
     }
 
-    async fn read_view(&self, ident: &TableIdent, location: String) -> Result<View> {
+    pub(super) async fn read_view(&self, ident: &TableIdent, location: String) -> Result<View> {
         let content = self.storage.read(&location).await?;
         let metadata: ViewMetadata = serde_json::from_slice(&content)
             .map_err(|error| CatalogError::metadata(&location, error.into()))?;
@@ -43,10 +47,9 @@ impl Inner {
                 .await?
                 .is_some()
             {
-                return Ok(CatalogError::InvalidInput(format!(
-                    "{} is a table, not a view",
-                    ident_name(ident)
-                )));
+                return Ok(CatalogError::IsTable {
+                    name: ident_name(ident),
+                });
             }
             // Also finds out whether there is such a schema.
             self.schema_properties(schema).await?;
@@ -60,18 +63,56 @@ impl Inner {
         find.await.unwrap_or_else(|error| error)
     }
 
-    /// Creates or replaces a view on a task of its own: a caller that stops waiting does not
-    /// leave it half done.
-    pub(super) async fn put_view_in_background(
+    /// Creates a view, or makes the next version of one that may be replaced, together with the
+    /// table of its rows if it is materialized.
+    pub(super) async fn put_view(
         self: &Arc<Self>,
         ident: &TableIdent,
         definition: ViewDefinition,
         or_replace: bool,
-    ) -> Result<View> {
-        let (inner, ident) = (Arc::clone(self), ident.clone());
-        let name = ident_name(&ident);
-        let task =
-            tokio::spawn(async move { inner.put_view(&ident, definition, or_replace).await });
+        storage_table: Option<TableCommit>,
+    ) -> Result<(View, Option<Table>)> {
+        let schema = schema_of(ident)?;
+        names::validate_name("view", ident.name())?;
+        let properties = self.schema_properties(schema).await?;
+        let base = self.find_view(ident).await?;
+        if base.is_some() && !or_replace {
+            return Err(CatalogError::ViewExists {
+                name: ident_name(ident),
+            });
+        }
+        if let Some(base) = &base {
+            check_same_kind(base, &definition)?;
+        }
+        let fresh_location = self.fresh_location(schema, &properties, ident.name());
+        let metadata = next_view_metadata(ident, fresh_location, base.as_ref(), definition)?;
+        let commit = ViewCommit {
+            ident: ident.clone(),
+            base,
+            metadata,
+        };
+        match self.commit_view_in_background(commit, storage_table).await {
+            // Somebody else created it meanwhile, and it may be replaced.
+            Err(CatalogError::ViewExists { name }) if or_replace => {
+                Err(CatalogError::CommitConflict {
+                    table: name,
+                    reason: "the view was created meanwhile".to_string(),
+                })
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Commits a view, together with the table of its rows if it is materialized, on a task of its
+    /// own: a caller that stops waiting does not leave it half done.
+    pub(super) async fn commit_view_in_background(
+        self: &Arc<Self>,
+        commit: ViewCommit,
+        storage_table: Option<TableCommit>,
+    ) -> Result<(View, Option<Table>)> {
+        let inner = Arc::clone(self);
+        let name = ident_name(&commit.ident);
+        let task = tokio::spawn(async move { inner.commit_view(commit, storage_table).await });
         match task.await {
             Ok(outcome) => outcome,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -82,50 +123,55 @@ impl Inner {
         }
     }
 
-    async fn put_view(
+    async fn commit_view(
         &self,
-        ident: &TableIdent,
-        definition: ViewDefinition,
-        or_replace: bool,
-    ) -> Result<View> {
-        let schema = schema_of(ident)?;
-        names::validate_name("view", ident.name())?;
-        let properties = self.schema_properties(schema).await?;
-        let previous = self.find_view(ident).await?;
-        if previous.is_some() && !or_replace {
-            return Err(CatalogError::ViewExists {
-                name: ident_name(ident),
-            });
+        commit: ViewCommit,
+        storage_table: Option<TableCommit>,
+    ) -> Result<(View, Option<Table>)> {
+        let ViewCommit {
+            ident,
+            base,
+            metadata,
+        } = commit;
+        let has_moved = base
+            .as_ref()
+            .is_none_or(|view| view.metadata.location() != metadata.location());
+        if has_moved {
+            names::validate_name("view", ident.name())?;
+            self.check_location(schema_of(&ident)?, metadata.location())
+                .await?;
         }
-        let fresh_location = format!(
-            "{}/{}-{}",
-            self.schema_location(schema, &properties),
-            names::folder_name(ident.name()),
-            Uuid::new_v4().simple()
-        );
-        let metadata = next_view_metadata(ident, fresh_location, previous.as_ref(), definition)?;
+        let mut tables = Vec::new();
+        if let Some(commit) = storage_table {
+            tables.push(self.prepare(commit).await?);
+        }
         let location = format!(
             "{}/metadata/{:0>5}-{}.metadata.json",
             metadata.location().trim_end_matches('/'),
             metadata.current_version_id(),
             Uuid::new_v4()
         );
-        let json = serde_json::to_vec(&metadata)
+        let json = view_metadata_json(&metadata)
             .map_err(|error| CatalogError::metadata(&location, error.into()))?;
         let published = async {
+            self.write_metadata(&tables).await?;
             self.storage.write(&location, json.into()).await?;
-            self.publish_view(ident, previous.as_ref(), or_replace, &location)
+            self.publish_view(&ident, base.as_ref(), &location, &tables)
                 .await
         };
         match published.await {
-            Ok(()) => Ok(View {
-                ident: ident.clone(),
-                metadata: Arc::new(metadata),
-                metadata_location: location,
-            }),
+            Ok(()) => {
+                let view = View {
+                    ident,
+                    metadata: Arc::new(metadata),
+                    metadata_location: location,
+                };
+                Ok((view, self.published(tables).await.pop()))
+            }
             Err(error @ CatalogError::CommitStateUnknown { .. }) => Err(error),
             Err(error) => {
                 self.delete_files(vec![location]).await;
+                self.delete_metadata(&tables).await;
                 Err(error)
             }
         }
@@ -134,12 +180,12 @@ impl Inner {
     async fn publish_view(
         &self,
         ident: &TableIdent,
-        previous: Option<&View>,
-        or_replace: bool,
+        base: Option<&View>,
         location: &str,
+        tables: &[Prepared],
     ) -> Result<()> {
         let name = (schema_of(ident)?, ident.name());
-        let mut version = NewVersion::begin(&self.database, self.catalog_id).await?;
+        let mut version = NewVersion::begin(self).await?;
         if !version.has_schema(name.0).await? {
             drop(version);
             return Err(self.schema_not_found(name.0).await);
@@ -153,34 +199,30 @@ impl Inner {
                 name: ident_name(ident),
             });
         }
-        if live.is_some() && !or_replace {
+        if live.is_some() && base.is_none() {
             return Err(CatalogError::ViewExists {
                 name: ident_name(ident),
             });
         }
         let live_location = live.as_ref().map(|object| object.content.as_str());
-        if live_location != previous.map(|view| view.metadata_location.as_str()) {
+        if live_location != base.map(|view| view.metadata_location.as_str()) {
             return Err(CatalogError::CommitConflict {
                 table: ident_name(ident),
-                reason: "the view was changed meanwhile".to_string(),
+                reason: "the view was changed or dropped meanwhile".to_string(),
             });
         }
         version
             .set(kind::VIEW, name, live_location, Some(location))
             .await?;
-        let verb = if previous.is_some() {
-            "replace"
-        } else {
-            "create"
-        };
+        for table in tables {
+            self.publish_one(&mut version, table).await?;
+        }
+        let verb = if base.is_some() { "replace" } else { "create" };
         let message = format!("{verb} view {}", ident_name(ident));
         let Err(error) = version.finish(&self.options.author, &message).await else {
             return Ok(());
         };
-        let catalog_id = self.catalog_id;
-        match NewVersion::was_published(&self.database, catalog_id, name, kind::VIEW, location)
-            .await
-        {
+        match NewVersion::was_published(self, name, kind::VIEW, location).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(error),
             Err(_) => Err(CatalogError::CommitStateUnknown {
@@ -190,9 +232,11 @@ impl Inner {
         }
     }
 
-    pub(super) async fn drop_view(&self, ident: &TableIdent) -> Result<View> {
+    /// Drops a view, and the table with its rows if it is materialized. The files of that table may
+    /// be deleted unless another branch or tag reads them, or the drop may be rolled back.
+    pub(super) async fn drop_view(&self, ident: &TableIdent) -> Result<DroppedView> {
         let name = (schema_of(ident)?, ident.name());
-        let mut version = NewVersion::begin(&self.database, self.catalog_id).await?;
+        let mut version = NewVersion::begin(self).await?;
         let live = version.live(name.0, name.1).await?;
         let Some(object) = live.filter(|object| object.kind == kind::VIEW) else {
             drop(version);
@@ -203,8 +247,76 @@ impl Inner {
             .await?;
         // Before the drop is published, as for tables.
         let view = self.read_view(ident, object.content).await?;
+        let storage_table = match view.materialization()? {
+            Some(materialization) => {
+                self.drop_storage_table(&mut version, &materialization.storage_table)
+                    .await?
+            }
+            None => None,
+        };
         let message = format!("drop view {}", ident_name(ident));
         version.finish(&self.options.author, &message).await?;
-        Ok(view)
+        Ok(DroppedView {
+            view,
+            storage_table,
+        })
+    }
+
+    async fn drop_storage_table(
+        &self,
+        version: &mut NewVersion<'_>,
+        ident: &TableIdent,
+    ) -> Result<Option<Table>> {
+        let name = (schema_of(ident)?, ident.name());
+        let live = version.live(name.0, name.1).await?;
+        let Some(object) = live.filter(|object| object.kind == kind::TABLE) else {
+            return Ok(None);
+        };
+        version
+            .set(kind::TABLE, name, Some(&object.content), None)
+            .await?;
+        let table = Table {
+            ident: ident.clone(),
+            metadata: self.read_metadata(&object.content).await?,
+            metadata_location: Some(object.content),
+        };
+        let is_read = self.position.is_transaction()
+            || !self.other_readers(version, &table).await?.is_empty();
+        Ok((!is_read).then_some(table))
+    }
+}
+
+/// Refuses to commit a materialized view without its storage table.
+pub(super) fn refuse_materialized(commit: &ViewCommit) -> Result<()> {
+    if let Some(base) = &commit.base
+        && base.materialization()?.is_some()
+    {
+        return Err(CatalogError::Unsupported(format!(
+            "changing materialized view {} but by SQL of Ingot",
+            base.name()
+        )));
+    }
+    // A storage table that it names would be dropped with it.
+    if names_storage_table(&commit.metadata) {
+        return Err(CatalogError::Unsupported(format!(
+            "making {} a materialized view but by SQL of Ingot",
+            ident_name(&commit.ident)
+        )));
+    }
+    Ok(())
+}
+
+/// A view stays materialized, or not, when it is replaced.
+fn check_same_kind(previous: &View, definition: &ViewDefinition) -> Result<()> {
+    let was_materialized = previous.materialization()?.is_some();
+    let name = previous.name();
+    match (was_materialized, definition.materialization.is_some()) {
+        (true, false) => Err(CatalogError::InvalidInput(format!(
+            "{name} is a materialized view, not a view: drop it first"
+        ))),
+        (false, true) => Err(CatalogError::InvalidInput(format!(
+            "{name} is a view, not a materialized view: drop it first"
+        ))),
+        _ => Ok(()),
     }
 }

@@ -59,6 +59,11 @@ impl Location {
         }
     }
 
+    /// One text for all spellings of the location.
+    pub(crate) fn canonical(&self) -> String {
+        format!("{}/{}", self.store_key(), self.path)
+    }
+
     /// Whether this is `folder` itself or lies below it, in the same store.
     pub fn is_within(&self, folder: &Location) -> bool {
         self.scheme == folder.scheme && self.path.prefix_matches(&folder.path)

@@ -5,16 +5,19 @@
 //! [`Storage::store_for`]. So there is one S3 configuration, one credential path
 //! and one connection pool per bucket.
 
+mod access;
 mod allowed;
+mod granted;
 mod iceberg_io;
 mod location;
 mod s3;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
 use iceberg::io::{FileIO, FileIOBuilder};
 use object_store::local::LocalFileSystem;
@@ -23,6 +26,9 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use crate::error::{CatalogError, Result};
 
+use granted::GrantedBucket;
+
+pub use access::{AccessRenewal, StorageAccess};
 pub use location::{Location, Scheme};
 pub use s3::S3Config;
 
@@ -52,6 +58,8 @@ pub struct FileInfo {
 pub struct Storage {
     config: StorageConfig,
     stores: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    /// Buckets with temporary credentials for some of their folders, by name.
+    granted: Mutex<HashMap<String, GrantedBucket>>,
 }
 
 impl std::fmt::Debug for Storage {
@@ -68,6 +76,7 @@ impl Storage {
         Arc::new(Self {
             config,
             stores: Mutex::new(HashMap::new()),
+            granted: Mutex::new(HashMap::new()),
         })
     }
 
@@ -102,7 +111,80 @@ impl Storage {
         Ok(())
     }
 
+    /// Uses temporary credentials for all files of a folder from now on, in the place of those
+    /// of the configuration or of earlier ones. They are renewed before they end if `renewal` says
+    /// how.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a location that is not in S3; `Storage` when its client cannot be made.
+    pub fn grant(
+        &self,
+        access: StorageAccess,
+        renewal: Option<Arc<dyn AccessRenewal>>,
+    ) -> Result<()> {
+        let parsed = Location::parse(&access.location)?;
+        let Scheme::S3 { bucket } = &parsed.scheme else {
+            return Err(CatalogError::InvalidInput(format!(
+                "credentials for {}, which is not in s3, cannot be used",
+                access.location
+            )));
+        };
+        let key = parsed.store_key();
+        let bucket = {
+            let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = granted.entry(bucket.clone()).or_insert_with(|| {
+                GrantedBucket::new(bucket, self.config.s3.clone(), stores.get(&key).cloned())
+            });
+            known.clone()
+        };
+        let location = access.location.clone();
+        bucket
+            .grant(parsed.path, access, renewal)
+            .map_err(|source| self.error("open", &location, source))
+    }
+
+    /// The temporary credentials with which this process reaches these locations, for another one
+    /// that is to do so. None for those that it reaches by its configuration.
+    pub fn accesses<'a>(&self, locations: impl IntoIterator<Item = &'a str>) -> Vec<StorageAccess> {
+        let granted = self
+            .granted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if granted.is_empty() {
+            return Vec::new();
+        }
+        let mut found = BTreeMap::new();
+        for location in locations {
+            let Ok(parsed) = Location::parse(location) else {
+                continue;
+            };
+            let Scheme::S3 { bucket } = &parsed.scheme else {
+                continue;
+            };
+            let bucket = granted.get(bucket);
+            if let Some(grant) = bucket.and_then(|bucket| bucket.grant_of(&parsed.path)) {
+                grant.renew_in_background();
+                let access = grant.access();
+                found.insert(access.location.clone(), access);
+            }
+        }
+        found.into_values().collect()
+    }
+
+    fn granted_bucket(&self, parsed: &Location) -> Option<GrantedBucket> {
+        let Scheme::S3 { bucket } = &parsed.scheme else {
+            return None;
+        };
+        let granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        granted.get(bucket).cloned()
+    }
+
     fn store(&self, parsed: &Location, location: &str) -> Result<Arc<dyn ObjectStore>> {
+        if let Some(bucket) = self.granted_bucket(parsed) {
+            return Ok(Arc::new(bucket));
+        }
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         let key = parsed.store_key();
         if let Some(store) = stores.get(&key) {
@@ -136,9 +218,19 @@ impl Storage {
         location: &str,
         source: object_store::Error,
     ) -> CatalogError {
-        let is_s3 = Location::parse(location).is_ok_and(|parsed| parsed.scheme != Scheme::File);
-        let path = match &self.config.s3.endpoint {
-            Some(endpoint) if is_s3 => format!("{location} at {endpoint}"),
+        let parsed = Location::parse(location).ok();
+        let is_s3 = parsed
+            .as_ref()
+            .is_some_and(|parsed| parsed.scheme != Scheme::File);
+        let grant = parsed.and_then(|parsed| self.granted_bucket(&parsed)?.grant_of(&parsed.path));
+        let path = match (grant, &self.config.s3.endpoint) {
+            (Some(grant), _) => match grant.access().s3.endpoint {
+                Some(endpoint) => {
+                    format!("{location} at {endpoint} with credentials of the catalog")
+                }
+                None => format!("{location} with credentials of the catalog"),
+            },
+            (None, Some(endpoint)) if is_s3 => format!("{location} at {endpoint}"),
             _ => location.to_string(),
         };
         CatalogError::Storage {
@@ -163,6 +255,15 @@ impl Storage {
         Ok(meta
             .map_err(|source| self.error("read", location, source))?
             .size)
+    }
+
+    /// When a file was last written.
+    pub async fn modified_time(&self, location: &str) -> Result<DateTime<Utc>> {
+        let (store, path) = self.store_for(location)?;
+        let meta = store.head(&path).await;
+        Ok(meta
+            .map_err(|source| self.error("read", location, source))?
+            .last_modified)
     }
 
     /// Whether the file exists.
@@ -282,6 +383,7 @@ impl Storage {
             Err(source) => Err(self.error("list", folder, source)),
         }
     }
+
     /// Removes a folder and those in it, as far as they are empty. Object stores have no
     /// folders: there, nothing happens.
     pub async fn remove_empty_folders(&self, folder: &str) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider};
 use object_store::{BackoffConfig, RetryConfig};
 
 /// How to reach S3-compatible storage. One per process.
@@ -10,7 +10,7 @@ use object_store::{BackoffConfig, RetryConfig};
 /// What is `None` here comes from the environment (`AWS_ACCESS_KEY_ID`,
 /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`,
 /// web identity and container credentials).
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct S3Config {
     /// Endpoint URL; `None` is AWS itself.
     pub endpoint: Option<String>,
@@ -41,6 +41,41 @@ const DEFAULT_REGION: &str = "us-east-1";
 impl S3Config {
     /// Opens a bucket. Does no request: wrong credentials show at the first use.
     pub(super) fn open(&self, bucket: &str) -> object_store::Result<AmazonS3> {
+        let mut builder = self.builder(bucket);
+        if let Some(access_key_id) = &self.access_key_id {
+            builder = builder.with_access_key_id(access_key_id);
+        }
+        if let Some(secret_access_key) = &self.secret_access_key {
+            builder = builder.with_secret_access_key(secret_access_key);
+        }
+        if let Some(session_token) = &self.session_token {
+            builder = builder.with_token(session_token);
+        }
+        let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+        if endpoint.is_some() && !has_credentials(&builder) {
+            // Without this the client would ask the AWS instance metadata service, which
+            // only exists inside AWS, and time out after a long silence.
+            return Err(object_store::Error::Generic {
+                store: "S3",
+                source: "no credentials: set the s3 access key and secret in the configuration \
+                         or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
+                    .into(),
+            });
+        }
+        builder.build()
+    }
+
+    /// Opens a bucket with keys from elsewhere; this configuration's own are not used.
+    pub(super) fn open_with(
+        &self,
+        bucket: &str,
+        credentials: AwsCredentialProvider,
+    ) -> object_store::Result<AmazonS3> {
+        self.builder(bucket).with_credentials(credentials).build()
+    }
+
+    /// A client of the bucket, without keys.
+    fn builder(&self, bucket: &str) -> AmazonS3Builder {
         let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
@@ -53,31 +88,9 @@ impl S3Config {
         {
             builder = builder.with_region(DEFAULT_REGION);
         }
-        if let Some(access_key_id) = &self.access_key_id {
-            builder = builder.with_access_key_id(access_key_id);
-        }
-        if let Some(secret_access_key) = &self.secret_access_key {
-            builder = builder.with_secret_access_key(secret_access_key);
-        }
-        if let Some(session_token) = &self.session_token {
-            builder = builder.with_token(session_token);
-        }
         let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
-        let has_http_endpoint = endpoint
-            .as_deref()
-            .is_some_and(|endpoint| endpoint.starts_with("http://"));
-        if has_http_endpoint {
+        if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
             builder = builder.with_allow_http(true);
-        }
-        if endpoint.is_some() && !has_credentials(&builder) {
-            // Without this the client would ask the AWS instance metadata service, which
-            // only exists inside AWS, and time out after a long silence.
-            return Err(object_store::Error::Generic {
-                store: "S3",
-                source: "no credentials: set the s3 access key and secret in the configuration \
-                         or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
-                    .into(),
-            });
         }
         builder
             .with_virtual_hosted_style_request(!self.path_style)
@@ -90,7 +103,6 @@ impl S3Config {
                 max_retries: 6,
                 retry_timeout: Duration::from_secs(60),
             })
-            .build()
     }
 }
 

@@ -110,9 +110,18 @@ pub fn data_path(table: &Table, name: &str) -> String {
 /// A data file of 10 records for a table made by [`create_table`]. There is no such
 /// file: commits do not look.
 pub fn data_file(table: &Table, name: &str, day: i32) -> DataFile {
+    data_file_with(table, data_path(table, name), day)
+}
+
+/// Like [`data_file`], anywhere.
+pub fn data_file_at(table: &Table, path: &str) -> DataFile {
+    data_file_with(table, path.to_string(), 1)
+}
+
+fn data_file_with(table: &Table, path: String, day: i32) -> DataFile {
     DataFileBuilder::default()
         .content(DataContentType::Data)
-        .file_path(data_path(table, name))
+        .file_path(path)
         .file_format(DataFileFormat::Parquet)
         .partition(Struct::from_iter([Some(Literal::date(day))]))
         .partition_spec_id(table.metadata.default_partition_spec_id())

@@ -1,7 +1,7 @@
 //! Metadata tables that come from the manifests of one snapshot.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use iceberg::spec::{
@@ -102,18 +102,44 @@ async fn load<'a>(
     table: &'a Table,
     version: &TableVersion,
 ) -> Result<Manifests<'a>> {
-    let specs = Specs::new(&table.metadata, table.metadata.current_schema());
-    let mut entries = Vec::new();
+    let mut files = Vec::new();
     if let Some(snapshot) = table.snapshot_at(version)? {
         let (list, _) = load_list(storage, cache, &snapshot, table).await?;
-        let files = list.entries().iter().collect();
-        let loaded = load_manifests(storage, cache, files).await?;
-        for (file, manifest) in loaded.manifests {
-            let resolved = specs.of_manifest(file)?;
-            entries.push((file.clone(), resolved, manifest.entries().to_vec()));
-        }
+        files.extend(list.entries().iter().cloned());
+    }
+    load_entries(storage, cache, table, &files).await
+}
+
+async fn load_entries<'a>(
+    storage: &Arc<Storage>,
+    cache: &ManifestCache,
+    table: &'a Table,
+    files: &[ManifestFile],
+) -> Result<Manifests<'a>> {
+    let specs = Specs::new(&table.metadata, table.metadata.current_schema());
+    let loaded = load_manifests(storage, cache, files.iter().collect()).await?;
+    let mut entries = Vec::with_capacity(files.len());
+    for (file, manifest) in loaded.manifests {
+        let resolved = specs.of_manifest(file)?;
+        entries.push((file.clone(), resolved, manifest.entries().to_vec()));
     }
     Ok(Manifests { specs, entries })
+}
+
+/// Snapshot ids with the manifests that each snapshot has, oldest first.
+async fn manifests_of_all_snapshots(
+    storage: &Arc<Storage>,
+    cache: &ManifestCache,
+    table: &Table,
+) -> Result<Vec<(i64, Vec<ManifestFile>)>> {
+    let mut snapshots: Vec<_> = table.metadata.snapshots().cloned().collect();
+    snapshots.sort_by_key(|snapshot| (snapshot.sequence_number(), snapshot.timestamp_ms()));
+    let mut manifests = Vec::with_capacity(snapshots.len());
+    for snapshot in snapshots {
+        let (list, _) = load_list(storage, cache, &snapshot, table).await?;
+        manifests.push((snapshot.snapshot_id(), list.entries().to_vec()));
+    }
+    Ok(manifests)
 }
 
 pub(super) fn manifests_columns() -> Vec<Column> {
@@ -153,32 +179,58 @@ pub(super) async fn manifests(
     };
     let specs = Specs::new(&table.metadata, table.metadata.current_schema());
     let (list, _) = load_list(storage, cache, &snapshot, table).await?;
+    let files = list.entries().iter();
+    files.map(|file| manifest_row(&specs, file)).collect()
+}
+
+pub(super) fn all_manifests_columns() -> Vec<Column> {
+    let mut columns = manifests_columns();
+    columns.push(required("reference_snapshot_id", BIGINT));
+    columns
+}
+
+/// Manifests of all snapshots, once for each snapshot that has them.
+pub(super) async fn all_manifests(
+    storage: &Arc<Storage>,
+    cache: &ManifestCache,
+    table: &Table,
+) -> Result<Vec<Row>> {
+    let specs = Specs::new(&table.metadata, table.metadata.current_schema());
+    let mut rows = Vec::new();
+    for (snapshot_id, files) in manifests_of_all_snapshots(storage, cache, table).await? {
+        for file in &files {
+            let mut row = manifest_row(&specs, file)?;
+            row.push(Some(Literal::long(snapshot_id)));
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+fn manifest_row(specs: &Specs<'_>, file: &ManifestFile) -> Result<Row> {
     let count = |count: Option<u32>| {
         count.map(|count| Literal::int(i32::try_from(count).unwrap_or(i32::MAX)))
     };
-    let row_of = |file: &ManifestFile| {
-        let resolved = specs.of_manifest(file)?;
-        let summaries = file.partitions.as_deref().unwrap_or_default();
-        let summaries = summaries
-            .iter()
-            .zip(&resolved.types)
-            .map(|(summary, value_type)| summary_row(summary, value_type.as_ref()));
-        Ok(vec![
-            text(&file.manifest_path),
-            Some(Literal::long(file.manifest_length)),
-            Some(Literal::int(file.partition_spec_id)),
-            Some(Literal::long(file.added_snapshot_id)),
-            count(file.added_files_count),
-            file.added_rows_count.and_then(bigint),
-            count(file.existing_files_count),
-            file.existing_rows_count.and_then(bigint),
-            count(file.deleted_files_count),
-            file.deleted_rows_count.and_then(bigint),
-            Some(Literal::List(summaries.collect())),
-            Some(Literal::int(file.content as i32)),
-        ])
-    };
-    list.entries().iter().map(row_of).collect()
+    let resolved = specs.of_manifest(file)?;
+    let summaries = file.partitions.as_deref().unwrap_or_default();
+    let summaries = summaries
+        .iter()
+        .zip(&resolved.types)
+        .map(|(summary, value_type)| summary_row(summary, value_type.as_ref()));
+    Ok(vec![
+        text(&file.manifest_path),
+        Some(Literal::long(file.manifest_length)),
+        Some(Literal::int(file.partition_spec_id)),
+        Some(Literal::long(file.added_snapshot_id)),
+        count(file.added_files_count),
+        file.added_rows_count.and_then(bigint),
+        count(file.existing_files_count),
+        file.existing_rows_count.and_then(bigint),
+        count(file.deleted_files_count),
+        file.deleted_rows_count.and_then(bigint),
+        Some(Literal::List(summaries.collect())),
+        Some(Literal::int(file.content as i32)),
+    ])
 }
 
 fn summary_row(summary: &FieldSummary, value_type: Option<&PrimitiveType>) -> Option<Literal> {
@@ -297,10 +349,7 @@ fn readable_metrics(file: &DataFile, schema: &Schema) -> Json {
         let Some(name) = schema.name_by_field_id(id) else {
             continue;
         };
-        let bound = |bounds: &HashMap<i32, Datum>| {
-            let bound = bounds.get(&id);
-            bound.map(|bound| value_text(bound.literal(), bound.data_type()))
-        };
+        let bound = |bounds: &HashMap<i32, Datum>| bounds.get(&id).map(bound_as_json);
         let metrics = json!({
             "column_size": file.column_sizes().get(&id),
             "value_count": file.value_counts().get(&id),
@@ -312,6 +361,18 @@ fn readable_metrics(file: &DataFile, schema: &Schema) -> Json {
         columns.insert(name.to_string(), metrics);
     }
     Json::Object(columns)
+}
+
+/// A bound as Trino spells it: booleans and numbers as they are, all else as text.
+fn bound_as_json(bound: &Datum) -> Json {
+    match bound.literal() {
+        PrimitiveLiteral::Boolean(value) => json!(value),
+        PrimitiveLiteral::Int(value) if bound.data_type() == &PrimitiveType::Int => json!(value),
+        PrimitiveLiteral::Long(value) if bound.data_type() == &PrimitiveType::Long => json!(value),
+        PrimitiveLiteral::Float(value) if value.is_finite() => json!(value.0),
+        PrimitiveLiteral::Double(value) if value.is_finite() => json!(value.0),
+        literal => json!(value_text(literal, bound.data_type())),
+    }
 }
 
 /// Live data and delete files.
@@ -357,6 +418,28 @@ pub(super) async fn entries(
     version: &TableVersion,
 ) -> Result<Vec<Row>> {
     let manifests = load(storage, cache, table, version).await?;
+    Ok(entry_rows(table, &manifests))
+}
+
+/// Entries of the manifests of all snapshots, each manifest once.
+pub(super) async fn all_entries(
+    storage: &Arc<Storage>,
+    cache: &ManifestCache,
+    table: &Table,
+) -> Result<Vec<Row>> {
+    let mut seen = HashSet::new();
+    let mut files = Vec::new();
+    for (_, manifests) in manifests_of_all_snapshots(storage, cache, table).await? {
+        let new = manifests
+            .into_iter()
+            .filter(|file| seen.insert(file.manifest_path.clone()));
+        files.extend(new);
+    }
+    let manifests = load_entries(storage, cache, table, &files).await?;
+    Ok(entry_rows(table, &manifests))
+}
+
+fn entry_rows(table: &Table, manifests: &Manifests<'_>) -> Vec<Row> {
     let partition_columns = PartitionColumns::of(table);
     let schema = manifests.specs.schema();
     let mut rows = Vec::new();
@@ -374,7 +457,7 @@ pub(super) async fn entries(
             ]);
         }
     }
-    Ok(rows)
+    rows
 }
 
 pub(super) fn partitions_columns(table: &Table) -> Vec<Column> {

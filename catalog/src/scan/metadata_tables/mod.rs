@@ -41,11 +41,15 @@ pub enum MetadataTableKind {
     Properties,
     /// Metadata files of the table, up to the current one.
     MetadataLogEntries,
+    /// Manifests of every snapshot: one row for each snapshot that has the manifest.
+    AllManifests,
+    /// Entries of the manifests of all snapshots, each manifest once.
+    AllEntries,
 }
 
 impl MetadataTableKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Snapshots,
         Self::History,
         Self::Files,
@@ -55,6 +59,8 @@ impl MetadataTableKind {
         Self::Entries,
         Self::Properties,
         Self::MetadataLogEntries,
+        Self::AllManifests,
+        Self::AllEntries,
     ];
 
     /// The part after the `$`.
@@ -69,6 +75,8 @@ impl MetadataTableKind {
             Self::Entries => "entries",
             Self::Properties => "properties",
             Self::MetadataLogEntries => "metadata_log_entries",
+            Self::AllManifests => "all_manifests",
+            Self::AllEntries => "all_entries",
         }
     }
 
@@ -95,8 +103,8 @@ pub struct MetadataRows {
     pub rows: Vec<Vec<Option<Literal>>>,
 }
 
-/// The columns of a metadata table. For `Files`, `Partitions` and `Entries` they depend on
-/// the table's partitioning and columns.
+/// The columns of a metadata table. For `Files`, `Partitions`, `Entries` and `AllEntries` they
+/// depend on the table's partitioning and columns.
 ///
 /// # Errors
 /// `Metadata` when the table metadata is inconsistent.
@@ -108,8 +116,11 @@ pub fn metadata_table_schema(table: &Table, kind: MetadataTableKind) -> Result<S
         MetadataTableKind::Properties => from_metadata::properties_columns(),
         MetadataTableKind::MetadataLogEntries => from_metadata::metadata_log_columns(),
         MetadataTableKind::Manifests => from_manifests::manifests_columns(),
+        MetadataTableKind::AllManifests => from_manifests::all_manifests_columns(),
         MetadataTableKind::Files => from_manifests::files_columns(table),
-        MetadataTableKind::Entries => from_manifests::entries_columns(table),
+        MetadataTableKind::Entries | MetadataTableKind::AllEntries => {
+            from_manifests::entries_columns(table)
+        }
         MetadataTableKind::Partitions => from_manifests::partitions_columns(table),
     };
     let schema = columns::schema_of(columns);
@@ -155,6 +166,10 @@ pub async fn metadata_table_rows(
         MetadataTableKind::Partitions => {
             from_manifests::partitions(storage, cache, table, version).await?
         }
+        MetadataTableKind::AllManifests => {
+            from_manifests::all_manifests(storage, cache, table).await?
+        }
+        MetadataTableKind::AllEntries => from_manifests::all_entries(storage, cache, table).await?,
     };
     Ok(MetadataRows {
         schema: metadata_table_schema(table, kind)?,

@@ -1,0 +1,112 @@
+//! Deleting files of a table's folder that nothing refers to: what crashed or interrupted
+//! statements left behind.
+
+use iceberg::TableIdent;
+use uuid::Uuid;
+
+use super::reachable::{
+    FileSet, SnapshotFiles, check_owns_files, reachable_states, state_files, visit_manifests,
+};
+use crate::catalog::Catalog;
+use crate::commit::take_turn;
+use crate::error::Result;
+use crate::storage::FileInfo;
+
+/// Which files may go.
+#[derive(Debug, Clone, Default)]
+pub struct OrphanOptions {
+    /// Files that changed later than this stay, in milliseconds since the epoch.
+    pub older_than_ms: i64,
+    /// Statements that run: their files, whose names begin with these ids, stay.
+    pub running: Vec<Uuid>,
+    /// Folders whose files stay, whatever they are.
+    pub kept_folders: Vec<String>,
+}
+
+/// What [`remove_orphan_files`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OrphanReport {
+    /// Files looked at.
+    pub listed: usize,
+    /// Files deleted.
+    pub deleted: usize,
+    /// Their size, in bytes.
+    pub deleted_bytes: u64,
+    /// Files that could not be deleted.
+    pub failed: usize,
+}
+
+/// Deletes the files in a table's folder that no state of the table refers to that can still be
+/// read ([`Catalog::reachable_metadata`]), and that are old enough.
+///
+/// No commit to the table is under way in this process while it is listed. Other processes that write to
+/// it are safe as long as they commit what they write within the age given.
+///
+/// # Errors
+/// `InvalidInput` for a table with `gc.enabled = false`; errors of listing and of metadata files,
+/// before anything is deleted.
+pub async fn remove_orphan_files(
+    catalog: &dyn Catalog,
+    ident: &TableIdent,
+    options: &OrphanOptions,
+) -> Result<OrphanReport> {
+    let storage = catalog.storage();
+    let table = catalog.load_table(ident).await?;
+    let turn = take_turn(storage, table.metadata.uuid()).await;
+    // Listed before the states are read: what is committed meanwhile is then known.
+    let listed = storage.list(table.metadata.location()).await?;
+    let table = catalog.load_table(ident).await?;
+    check_owns_files(&table)?;
+
+    let states = reachable_states(catalog, &table).await?;
+    let mut needed = FileSet::default();
+    for (location, metadata) in &states {
+        state_files(location.as_deref(), metadata, &mut needed);
+    }
+    let of_snapshots = SnapshotFiles::of_states(storage, &states).await?;
+    let metadata_files = of_snapshots.lists.iter().chain(&of_snapshots.statistics);
+    for path in metadata_files.chain(of_snapshots.manifests.keys()) {
+        needed.insert(path);
+    }
+    visit_manifests(storage, of_snapshots.manifests.values(), |manifest| {
+        for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
+            needed.insert(entry.file_path());
+        }
+    })
+    .await?;
+
+    // What a later commit writes is not in the list.
+    drop(turn);
+
+    let mut report = OrphanReport {
+        listed: listed.len(),
+        ..OrphanReport::default()
+    };
+    let orphans: Vec<FileInfo> = listed
+        .into_iter()
+        .filter(|file| options.may_delete(file) && !needed.contains(&file.location))
+        .collect();
+    report.deleted = orphans.len();
+    report.deleted_bytes = orphans.iter().map(|file| file.size).sum();
+    let locations = orphans.into_iter().map(|file| file.location);
+    if let Err((failed, error)) = storage.delete_all(locations).await {
+        tracing::warn!(table = table.name(), failed, %error, "cannot delete orphan files");
+        report.deleted -= failed.min(report.deleted);
+        report.failed = failed;
+    }
+    Ok(report)
+}
+
+impl OrphanOptions {
+    fn may_delete(&self, file: &FileInfo) -> bool {
+        let name = file.location.rsplit('/').next().unwrap_or_default();
+        let is_being_written = |id: &Uuid| name.starts_with(&id.to_string());
+        let is_within = |folder: &String| {
+            let folder = format!("{}/", folder.trim_end_matches('/'));
+            file.location.starts_with(&folder)
+        };
+        file.last_modified_ms < self.older_than_ms
+            && !self.running.iter().any(is_being_written)
+            && !self.kept_folders.iter().any(is_within)
+    }
+}
