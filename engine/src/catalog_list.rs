@@ -6,6 +6,7 @@
 //! catalog when a query mentions it.
 
 mod information_schema;
+mod listed_columns;
 mod relation;
 mod view;
 
@@ -20,6 +21,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use iceberg::{NamespaceIdent, TableIdent};
 use ingot_catalog::scan::ManifestCache;
 use ingot_catalog::{Catalog, CatalogError, TableVersion};
+use ingot_sql::MetadataTable;
 use parking_lot::RwLock;
 
 use self::information_schema::InformationSchema;
@@ -27,14 +29,21 @@ use self::relation::Relation;
 use self::view::plan_view;
 use crate::error::{EngineError, Result};
 use crate::functions::TABLE_FUNCTION_NAMES;
+use crate::materialized_view::{StoredRows, SystemCatalog, UsedViews, stored_rows_of};
 use crate::metadata_table::MetadataTableProvider;
 use crate::scan::ScanServices;
 use crate::table::{IcebergTable, TableServices};
+use crate::table_changes::plan_table_changes;
 
+pub(crate) use self::relation::evaluate_constant;
 pub use self::relation::evaluate_timestamp;
+pub use self::view::{RefreshQuery, plan_refresh};
 
-/// Memory for parsed manifests, in bytes.
-const MANIFEST_CACHE_BYTES: u64 = 64 << 20;
+/// Memory for parsed manifests where nothing else is said, in bytes.
+pub const DEFAULT_MANIFEST_CACHE_BYTES: u64 = 256 << 20;
+
+/// The catalog of tables about this process and its catalogs.
+const SYSTEM_CATALOG: &str = "system";
 
 /// The catalogs of a process, shared by all sessions.
 #[derive(Debug)]
@@ -50,6 +59,15 @@ pub struct CatalogList {
 impl CatalogList {
     /// Catalogs that share one storage, whose scans share `scans`.
     pub fn new(catalogs: Vec<Arc<dyn Catalog>>, scans: Arc<ScanServices>) -> Arc<Self> {
+        Self::with_manifest_cache(catalogs, scans, DEFAULT_MANIFEST_CACHE_BYTES)
+    }
+
+    /// The same with so many bytes of memory for parsed manifests; 0 keeps none.
+    pub fn with_manifest_cache(
+        catalogs: Vec<Arc<dyn Catalog>>,
+        scans: Arc<ScanServices>,
+        manifest_cache_bytes: u64,
+    ) -> Arc<Self> {
         let by_name = catalogs
             .into_iter()
             .map(|catalog| (catalog.name().to_string(), catalog))
@@ -60,7 +78,7 @@ impl CatalogList {
             other_schemas: RwLock::default(),
             services: TableServices {
                 scans,
-                manifests: Arc::new(ManifestCache::new(MANIFEST_CACHE_BYTES)),
+                manifests: Arc::new(ManifestCache::new(manifest_cache_bytes)),
             },
         })
     }
@@ -86,6 +104,21 @@ impl CatalogList {
         self.catalogs.write().insert(name, catalog);
     }
 
+    /// The same catalogs, of which these take the place of those with their names: what a
+    /// session sees that is on a branch or in a transaction.
+    pub fn with_catalogs(&self, replacements: Vec<Arc<dyn Catalog>>) -> Arc<Self> {
+        let mut catalogs = self.catalogs.read().clone();
+        for catalog in replacements {
+            catalogs.insert(catalog.name().to_string(), catalog);
+        }
+        Arc::new(Self {
+            catalogs: RwLock::new(catalogs),
+            other_catalogs: RwLock::new(self.other_catalogs.read().clone()),
+            other_schemas: RwLock::new(self.other_schemas.read().clone()),
+            services: self.services.clone(),
+        })
+    }
+
     /// Adds a catalog that is not Iceberg's, such as `system`.
     pub fn add_other_catalog(&self, name: &str, catalog: Arc<dyn CatalogProvider>) {
         self.other_catalogs
@@ -108,23 +141,57 @@ impl CatalogList {
         scope: &PlanningScope,
     ) -> Result<Arc<dyn TableProvider>> {
         let relation = Relation::parse(name, &scope.time_zone).await?;
+        match &relation.catalog_reference {
+            None => self.load_relation(catalog, schema, relation, scope).await,
+            Some(reference) => {
+                let there = catalog.versioned()?.at(reference).await?;
+                // The tables of a view are those of the same state.
+                let list = self.with_catalogs(vec![Arc::clone(&there)]);
+                list.load_relation(&there, schema, relation, scope).await
+            }
+        }
+    }
+
+    async fn load_relation(
+        self: &Arc<Self>,
+        catalog: &Arc<dyn Catalog>,
+        schema: &str,
+        relation: Relation,
+        scope: &PlanningScope,
+    ) -> Result<Arc<dyn TableProvider>> {
         let ident = TableIdent::new(
             NamespaceIdent::new(schema.to_string()),
             relation.table.clone(),
         );
         let table = match catalog.load_table(&ident).await {
-            Err(CatalogError::IsView { name }) => {
-                if relation.metadata_table.is_some() || relation.version != TableVersion::Current {
+            Err(CatalogError::IsView { name, .. }) => {
+                if relation.metadata_table.is_some()
+                    || relation.version != TableVersion::Current
+                    || relation.changes.is_some()
+                {
                     return Err(EngineError::Unsupported(format!(
-                        "time travel or a metadata table of {name}, which is a view,"
+                        "time travel, a metadata table or changes of {name}, which is a view,"
                     )));
                 }
                 let view = catalog.load_view(&ident).await?;
+                if let Some(stored) = stored_rows_of(self, scope, catalog, &view).await? {
+                    return Ok(Arc::new(stored));
+                }
                 return plan_view(self, scope, catalog.name(), &view).await;
+            }
+            Err(error @ CatalogError::TableNotFound { .. }) => {
+                return Err(match no_such_metadata_table(catalog, &ident).await {
+                    Some(message) => EngineError::InvalidInput(message),
+                    None => error.into(),
+                });
             }
             loaded => loaded?,
         };
         let services = self.services.clone();
+        if let Some(changes) = relation.changes {
+            let changes = plan_table_changes(&table, changes, &services).await?;
+            return Ok(Arc::new(changes));
+        }
         match relation.metadata_table {
             Some(kind) => {
                 let version = relation.version;
@@ -134,10 +201,28 @@ impl CatalogList {
             None => {
                 let catalog = Arc::clone(catalog);
                 let provider = IcebergTable::new(catalog, table, relation.version, services)?;
-                Ok(Arc::new(provider))
+                Ok(Arc::new(match relation.with_hidden_columns {
+                    true => provider.with_hidden_columns(),
+                    false => provider,
+                }))
             }
         }
     }
+}
+
+/// What to say of a name such as `t$snapshot`, where `t` is a table; `None` for any other name.
+async fn no_such_metadata_table(catalog: &Arc<dyn Catalog>, ident: &TableIdent) -> Option<String> {
+    let (table, metadata_table) = ident.name().rsplit_once('$')?;
+    let table = TableIdent::new(ident.namespace().clone(), table.to_string());
+    let table = catalog.load_table(&table).await.ok()?;
+    let mut names: Vec<&str> = MetadataTable::ALL.map(MetadataTable::name).to_vec();
+    let likeness = |name: &str| strsim::jaro_winkler(name, &metadata_table.to_lowercase());
+    names.sort_by(|left, right| likeness(right).total_cmp(&likeness(left)));
+    Some(format!(
+        "table {} has no metadata table {metadata_table}; there are {}",
+        table.name(),
+        names.join(", ")
+    ))
 }
 
 /// What planning a session's queries takes besides the catalogs.
@@ -149,6 +234,10 @@ pub struct PlanningScope {
     pub runtime: Arc<RuntimeEnv>,
     /// The views (`catalog.schema.view`) whose queries are being planned, outermost first.
     pub views: Arc<[String]>,
+    /// When materialized views answer from their stored rows.
+    pub stored_rows: StoredRows,
+    /// Notes the views that are planned.
+    pub used_views: Option<UsedViews>,
 }
 
 /// The catalogs as one session sees them.
@@ -194,7 +283,11 @@ impl CatalogProviderList for SessionCatalogs {
                 scope: self.scope.clone(),
             }));
         }
-        self.list.other_catalogs.read().get(name).cloned()
+        let other = self.list.other_catalogs.read().get(name).cloned();
+        other.or_else(|| match name {
+            SYSTEM_CATALOG => Some(Arc::new(SystemCatalog::new(Arc::clone(&self.list)))),
+            _ => None,
+        })
     }
 }
 
@@ -274,7 +367,7 @@ impl SchemaProvider for IcebergSchemaProvider {
 }
 
 /// Whether an error says that a table or its schema is not there.
-fn is_not_found(error: &EngineError) -> bool {
+pub(crate) fn is_not_found(error: &EngineError) -> bool {
     matches!(
         error,
         EngineError::Catalog(

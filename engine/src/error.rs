@@ -68,6 +68,15 @@ pub enum EngineError {
         reason: String,
     },
 
+    /// The query of a view cannot be planned.
+    #[error("view {view}: {}", one_line(&.source.strip_backtrace()))]
+    View {
+        /// `catalog.schema.view`.
+        view: String,
+        /// Why not.
+        source: Box<DataFusionError>,
+    },
+
     /// The request itself cannot be right: a bad argument, name or expression.
     #[error("{0}")]
     InvalidInput(String),

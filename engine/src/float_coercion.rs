@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, Case, InList};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Union, cast,
 };
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
+
+use crate::expressions::rewrite_expressions;
 
 /// Functions whose arguments all take one type.
 const UNIFYING_FUNCTIONS: [&str; 7] = [
@@ -51,21 +51,7 @@ fn rewrite_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if let LogicalPlan::Union(union) = plan {
         return rewrite_union(union);
     }
-    let schema = match &plan {
-        LogicalPlan::TableScan(scan) => Arc::clone(&scan.projected_schema),
-        _ => Arc::new(merge_schema(&plan.inputs())),
-    };
-    let names = NamePreserver::new(&plan);
-    let rewritten = plan.map_expressions(|expression| {
-        let name = names.save(&expression);
-        let rewritten = expression.transform_up(|part| rewrite_expression(part, &schema))?;
-        Ok(rewritten.update_data(|expression| name.restore(expression)))
-    })?;
-    if rewritten.transformed {
-        rewritten.map_data(LogicalPlan::recompute_schema)
-    } else {
-        Ok(rewritten)
-    }
+    rewrite_expressions(plan, &rewrite_expression)
 }
 
 /// The branches of a `UNION` are unified column by column.

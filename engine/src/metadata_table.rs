@@ -12,6 +12,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::ScalarValue;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, TableType};
@@ -90,6 +91,15 @@ impl TableProvider for MetadataTableProvider {
         let plan = MemorySourceConfig::try_new_exec(&[vec![batch]], schema, projection.cloned())?;
         Ok(plan)
     }
+}
+
+/// An Iceberg value as a value of an Arrow field.
+///
+/// # Errors
+/// `InvalidInput` for a value of another type.
+pub(crate) fn scalar_of_literal(literal: &Literal, field: &Field) -> Result<ScalarValue> {
+    let array = array_of(&[Some(literal)], field)?;
+    Ok(ScalarValue::try_from_array(&array, 0)?)
 }
 
 /// Iceberg values as one Arrow batch.

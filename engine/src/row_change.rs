@@ -2,15 +2,18 @@
 //!
 //! The query reads the table as it was when the statement began, with the columns of
 //! [`row_ids`](crate::scan::row_ids) after the table's own, under a name that no user can
-//! give; every other name means what it always means.
+//! give; every other name means what it always means. Its hidden columns are there when the name
+//! says so, as those of every table are.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::Column;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -19,9 +22,11 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, T
 use datafusion::physical_plan::ExecutionPlan;
 use iceberg::expr::{Predicate, Reference};
 use ingot_catalog::{Table, TableVersion};
+use ingot_sql::RelationName;
 
 use crate::error::{EngineError, Result};
 use crate::scan::filters::predicate_of;
+use crate::scan::hidden_columns::with_hidden_columns;
 use crate::scan::row_ids::{FILE_COLUMN, POSITION_COLUMN, with_row_ids};
 use crate::scan::{ScanRequest, ScannedFiles, plan_table_scan};
 use crate::schema::query_schema_of;
@@ -35,18 +40,21 @@ pub const CHANGED_TABLE_NAME: [&str; 3] = ["$changed", "table", "rows"];
 #[derive(Debug)]
 pub struct ChangedTable {
     table: Table,
+    version: TableVersion,
     schema: SchemaRef,
+    /// Whether the schema has the hidden columns, before those of the row ids.
+    with_hidden_columns: bool,
     services: TableServices,
     scanned: Arc<ScannedFiles>,
 }
 
 impl ChangedTable {
-    /// The current rows of `table`, as it is passed here.
+    /// The rows of `table`, as it is passed here: the current ones, or those of a branch.
     ///
     /// # Errors
     /// `Unsupported` for a column type that Arrow cannot hold and for a column with a name
     /// that row ids have.
-    pub fn new(table: Table, services: TableServices) -> Result<Arc<Self>> {
+    pub fn new(table: Table, version: TableVersion, services: TableServices) -> Result<Arc<Self>> {
         let schema = query_schema_of(table.metadata.current_schema())?;
         for name in [FILE_COLUMN, POSITION_COLUMN, NEW_ROW_COLUMN] {
             if schema.field_with_name(name).is_ok() {
@@ -58,15 +66,35 @@ impl ChangedTable {
         }
         Ok(Arc::new(Self {
             table,
+            version,
             schema: with_row_ids(&schema),
+            with_hidden_columns: false,
             services,
             scanned: Arc::default(),
         }))
     }
 
+    /// The same table with its hidden columns; files that are read are noted for both.
+    fn with_hidden_columns(&self) -> Result<Self> {
+        let schema = query_schema_of(self.table.metadata.current_schema())?;
+        Ok(Self {
+            table: self.table.clone(),
+            version: self.version.clone(),
+            schema: with_row_ids(&with_hidden_columns(&schema)),
+            with_hidden_columns: true,
+            services: self.services.clone(),
+            scanned: Arc::clone(&self.scanned),
+        })
+    }
+
     /// The table's state that the statement works on.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// The version whose rows change.
+    pub fn version(&self) -> &TableVersion {
+        &self.version
     }
 
     /// The files that were planned to be read, by the numbers in their rows.
@@ -143,7 +171,7 @@ impl ChangedTable {
         for condition in conditions {
             let negated = Expr::Not(Box::new(condition.clone()));
             others = others.or(predicate_of(&[negated], schema));
-            for column in condition.column_refs() {
+            for column in columns_that_leave_it_unknown(condition) {
                 let is_known = schema
                     .as_struct()
                     .field_by_name(&column.name)
@@ -156,6 +184,26 @@ impl ChangedTable {
         }
         (matching, others)
     }
+}
+
+/// The columns whose nulls can make a condition unknown: all but those that it only compares with
+/// null.
+fn columns_that_leave_it_unknown(condition: &Expr) -> HashSet<Column> {
+    let mut columns = HashSet::new();
+    // The closure never fails.
+    let _ = condition.apply(|expr| match expr {
+        Expr::IsNull(inner) | Expr::IsNotNull(inner)
+            if matches!(inner.as_ref(), Expr::Column(_)) =>
+        {
+            Ok(TreeNodeRecursion::Jump)
+        }
+        Expr::Column(column) => {
+            columns.insert(column.clone());
+            Ok(TreeNodeRecursion::Continue)
+        }
+        _ => Ok(TreeNodeRecursion::Continue),
+    });
+    columns
 }
 
 #[async_trait]
@@ -184,10 +232,11 @@ impl TableProvider for ChangedTable {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let request = ScanRequest {
             table: &self.table,
-            version: &TableVersion::Current,
+            version: &self.version,
             projection,
             filters,
             limit,
+            hidden_columns: self.with_hidden_columns,
             row_ids: Some(&self.scanned),
         };
         let services = &self.services;
@@ -263,8 +312,14 @@ impl SchemaProvider for OnlyChangedTable {
     }
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
-        let table = Arc::clone(&self.0) as Arc<dyn TableProvider>;
-        Ok((name == CHANGED_TABLE_NAME[2]).then_some(table))
+        let Ok(relation) = RelationName::parse(name) else {
+            return Ok(None);
+        };
+        Ok(match relation.table == CHANGED_TABLE_NAME[2] {
+            true if relation.with_hidden_columns => Some(Arc::new(self.0.with_hidden_columns()?)),
+            true => Some(Arc::clone(&self.0) as Arc<dyn TableProvider>),
+            false => None,
+        })
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -16,6 +16,8 @@ use iceberg::spec::{
     StructType, Type,
 };
 
+use ingot_catalog::evolve::sql_type_name;
+
 use crate::error::{EngineError, Result};
 
 /// Key of the Iceberg field id in the metadata of an Arrow field; the Parquet writer
@@ -174,6 +176,15 @@ pub fn iceberg_schema_of(schema: &ArrowSchema) -> Result<IcebergSchema> {
         .with_fields(fields)
         .build()
         .map_err(|source| EngineError::iceberg("new table's schema", source))
+}
+
+/// The type of a column as SQL writes it: `bigint`, `array(varchar)`.
+pub fn sql_type_of(field: &Field) -> String {
+    match iceberg_type_of(field, &mut 1, field.name()) {
+        Ok(iceberg_type) => sql_type_name(&iceberg_type),
+        // What no table can have, such as an interval.
+        Err(_) => field.data_type().to_string().to_lowercase(),
+    }
 }
 
 /// The Iceberg type of an Arrow type, with field ids taken from `next_id` on.

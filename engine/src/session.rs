@@ -8,12 +8,15 @@ use datafusion::execution::{SessionState, TaskContext};
 use datafusion::prelude::SessionConfig;
 use uuid::Uuid;
 
-use crate::aggregates::count_udaf;
+use crate::aggregates::{count_udaf, theta_sketch_udaf};
 use crate::catalog_list::{CatalogList, PlanningScope, SessionCatalogs};
 use crate::float_coercion;
-use crate::functions::{NamedArguments, table_functions};
+use crate::functions::{NamedArguments, NumberedCopies, install_scalar_functions, table_functions};
+use crate::hidden_columns::HiddenColumnsPlanner;
+use crate::materialized_view::{StoredRows, UsedViews};
+use crate::time_zone;
 use crate::types::IngotTypePlanner;
-use crate::write::partition_transform_function;
+use crate::write::{partition_transform_function, z_order_function};
 
 /// Name of the default catalog.
 pub const DEFAULT_CATALOG: &str = "iceberg";
@@ -43,6 +46,10 @@ pub struct SessionOptions {
     /// The views (`catalog.schema.view`) whose queries are being planned with this session,
     /// outermost first: none of them may be read again.
     pub views_in_planning: Vec<String>,
+    /// When materialized views answer from their stored rows.
+    pub stored_rows: StoredRows,
+    /// Notes the views that are planned with this session, when somebody wants to know.
+    pub used_views: Option<UsedViews>,
 }
 
 impl Default for SessionOptions {
@@ -56,6 +63,8 @@ impl Default for SessionOptions {
             default_schema: DEFAULT_SCHEMA.to_string(),
             filter_while_scanning: false,
             views_in_planning: Vec::new(),
+            stored_rows: StoredRows::default(),
+            used_views: None,
         }
     }
 }
@@ -121,6 +130,8 @@ pub fn session_state_builder(
         time_zone: options.time_zone.as_str().into(),
         runtime: Arc::clone(&runtime),
         views: options.views_in_planning.as_slice().into(),
+        stored_rows: options.stored_rows,
+        used_views: options.used_views.clone(),
     };
     let session_catalogs = SessionCatalogs::new(Arc::clone(catalogs), scope);
     let mut builder = SessionStateBuilder::new()
@@ -129,15 +140,24 @@ pub fn session_state_builder(
         .with_default_features()
         .with_session_id(Uuid::now_v7().to_string())
         .with_catalog_list(Arc::new(session_catalogs))
-        .with_relation_planners(vec![Arc::new(NamedArguments)])
+        .with_relation_planners(vec![
+            Arc::new(NamedArguments),
+            Arc::new(NumberedCopies),
+            Arc::new(HiddenColumnsPlanner),
+        ])
         .with_type_planner(Arc::new(IngotTypePlanner));
     float_coercion::install(&mut builder);
+    time_zone::install(&mut builder);
+    install_scalar_functions(&mut builder);
     let aggregates = builder.aggregate_functions().get_or_insert_with(Vec::new);
     aggregates.retain(|function| function.name() != count_udaf().name());
     aggregates.push(count_udaf());
-    // Hash distribution of writes by partition value.
+    // What `ANALYZE` runs.
+    aggregates.push(theta_sketch_udaf());
+    // Hash distribution of writes by partition value, and orders of rewritten files.
     let scalars = builder.scalar_functions().get_or_insert_with(Vec::new);
     scalars.push(partition_transform_function());
+    scalars.push(z_order_function());
     let functions = builder.table_functions().get_or_insert_default();
     for function in table_functions(catalogs.services().scans.storage()) {
         functions.insert(function.name().to_string(), function);

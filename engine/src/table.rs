@@ -1,5 +1,6 @@
 //! One version of an Iceberg table as a DataFusion table.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -7,15 +8,39 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, lit};
 use datafusion::physical_plan::ExecutionPlan;
+use iceberg::spec::Schema as IcebergSchema;
 use ingot_catalog::scan::ManifestCache;
 use ingot_catalog::{Catalog, Table, TableVersion};
 
 use crate::error::{EngineError, Result};
+use crate::metadata_table::scalar_of_literal;
+use crate::scan::hidden_columns::with_hidden_columns;
 use crate::scan::{ScanRequest, ScanServices, plan_table_scan};
 use crate::schema::query_schema_of;
 use crate::write::{WriteOptions, plan_write};
+
+/// The default values of new rows by column.
+///
+/// # Errors
+/// `InvalidInput` for a default that is no value of its column's type.
+pub fn write_defaults(schema: &IcebergSchema) -> Result<HashMap<String, Expr>> {
+    let arrow_schema = query_schema_of(schema)?;
+    let fields = schema
+        .as_struct()
+        .fields()
+        .iter()
+        .zip(arrow_schema.fields());
+    let mut defaults = HashMap::new();
+    for (field, arrow_field) in fields {
+        if let Some(default) = &field.write_default {
+            let value = scalar_of_literal(default, arrow_field)?;
+            defaults.insert(field.name.clone(), lit(value));
+        }
+    }
+    Ok(defaults)
+}
 
 /// What the tables of a process share.
 #[derive(Debug, Clone)]
@@ -33,6 +58,9 @@ pub struct IcebergTable {
     table: Table,
     version: TableVersion,
     schema: SchemaRef,
+    /// What columns are in new rows that do not say (`write-default`).
+    defaults: HashMap<String, Expr>,
+    with_hidden_columns: bool,
     services: TableServices,
 }
 
@@ -47,14 +75,32 @@ impl IcebergTable {
         version: TableVersion,
         services: TableServices,
     ) -> Result<Self> {
-        let schema = query_schema_of(table.schema_at(&version)?.as_ref())?;
+        let read_schema = table.schema_at(&version)?;
+        let schema = query_schema_of(&read_schema)?;
+        let defaults = write_defaults(&read_schema)?;
         Ok(Self {
             catalog,
             table,
             version,
             schema,
+            defaults,
+            with_hidden_columns: false,
             services,
         })
+    }
+
+    /// The same rows, with the table's [hidden columns](crate::scan::hidden_columns) after its own.
+    pub fn with_hidden_columns(self) -> Self {
+        Self {
+            schema: with_hidden_columns(&self.schema),
+            with_hidden_columns: true,
+            ..self
+        }
+    }
+
+    /// Whether its hidden columns follow its own.
+    pub fn has_hidden_columns(&self) -> bool {
+        self.with_hidden_columns
     }
 
     /// The catalog that the table is in.
@@ -83,6 +129,10 @@ impl TableProvider for IcebergTable {
         TableType::Base
     }
 
+    fn get_column_default(&self, column: &str) -> Option<&Expr> {
+        self.defaults.get(column)
+    }
+
     /// All filters are worth seeing: they prune files, and the rows are filtered after.
     fn supports_filters_pushdown(
         &self,
@@ -104,6 +154,7 @@ impl TableProvider for IcebergTable {
             projection,
             filters,
             limit,
+            hidden_columns: self.with_hidden_columns,
             row_ids: None,
         };
         let services = &self.services;
@@ -123,8 +174,11 @@ impl TableProvider for IcebergTable {
             let what = format!("table {}: inserting by {insert_op}", self.table.name());
             return Err(EngineError::Unsupported(what).into());
         }
-        if self.version != TableVersion::Current {
-            let what = format!("table {}: inserting into an old version", self.table.name());
+        if self.version != TableVersion::Current || self.with_hidden_columns {
+            let what = format!(
+                "table {}: inserting into an old version or a hidden column",
+                self.table.name()
+            );
             return Err(EngineError::Unsupported(what).into());
         }
         let options = state.config().get_extension::<WriteOptions>();

@@ -247,13 +247,13 @@ async fn information_schema_lists_tables_and_columns() {
     let sql = "SELECT column_name, data_type, is_nullable FROM iceberg.information_schema.columns
         WHERE table_name = 't' ORDER BY ordinal_position";
     insta::assert_snapshot!(lakehouse.query(sql).await, @r"
-    +-------------+-------------------+-------------+
-    | column_name | data_type         | is_nullable |
-    +-------------+-------------------+-------------+
-    | id          | Int64             | YES         |
-    | name        | Utf8              | YES         |
-    | price       | Decimal128(10, 2) | YES         |
-    +-------------+-------------------+-------------+
+    +-------------+---------------+-------------+
+    | column_name | data_type     | is_nullable |
+    +-------------+---------------+-------------+
+    | id          | bigint        | YES         |
+    | name        | varchar       | YES         |
+    | price       | decimal(10,2) | YES         |
+    +-------------+---------------+-------------+
     ");
 }
 

@@ -15,9 +15,16 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use iceberg::{NamespaceIdent, TableIdent};
 use ingot_catalog::{Catalog, CatalogError};
 
+use super::listed_columns::{ListedTable, columns_table};
 use super::view::ListedView;
 use super::{IcebergCatalogProvider, is_not_found};
 use crate::error::{EngineError, Result};
+
+/// The table of columns: ours.
+const COLUMNS: &str = "columns";
+
+/// Tables of a schema that are loaded at the same time.
+const CONCURRENT_LOADS: usize = 16;
 
 /// DataFusion's `information_schema` over the names that the catalog has at that moment.
 #[derive(Debug)]
@@ -76,6 +83,8 @@ impl InformationSchema {
                 namespace: NamespaceIdent::new(schema.clone()),
                 tables,
                 views,
+                // Views that read the columns of all views must not plan each other.
+                plans_views: catalog.scope.views.is_empty(),
             };
             schemas.insert(schema, Arc::new(provider));
         }
@@ -105,6 +114,9 @@ impl SchemaProvider for InformationSchema {
             return Ok(None);
         }
         let names = self.names().await?;
+        if name == COLUMNS {
+            return Ok(Some(names.columns().await?));
+        }
         let list: Arc<dyn CatalogProviderList> = Arc::new(NamedCatalogList(names));
         InformationSchemaProvider::new(list).table(name).await
     }
@@ -149,6 +161,33 @@ struct NamedCatalog {
     schemas: BTreeMap<String, Arc<dyn SchemaProvider>>,
 }
 
+impl NamedCatalog {
+    /// `information_schema.columns`
+    async fn columns(&self) -> Result<Arc<dyn TableProvider>> {
+        let mut listed = Vec::new();
+        for (schema_name, schema) in &self.schemas {
+            let tables = schema
+                .table_names()
+                .into_iter()
+                .map(|table_name| async move {
+                    let table = schema.table(&table_name).await.map_err(EngineError::from);
+                    table.map(|table| {
+                        table.map(|table| ListedTable {
+                            schema_name: schema_name.clone(),
+                            table_name,
+                            schema: table.schema(),
+                        })
+                    })
+                });
+            let tables = futures::stream::iter(tables.collect::<Vec<_>>());
+            let tables = tables.buffered(CONCURRENT_LOADS);
+            let tables: Vec<Option<ListedTable>> = tables.try_collect().await?;
+            listed.extend(tables.into_iter().flatten());
+        }
+        Ok(columns_table(&self.name, &listed)?)
+    }
+}
+
 impl CatalogProvider for NamedCatalog {
     fn schema_names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.schemas.keys().cloned().collect();
@@ -169,6 +208,8 @@ struct NamedSchema {
     namespace: NamespaceIdent,
     tables: Vec<String>,
     views: Vec<String>,
+    /// Whether views are planned to know the types that their columns have now.
+    plans_views: bool,
 }
 
 impl NamedSchema {
@@ -176,10 +217,15 @@ impl NamedSchema {
         self.views.iter().any(|view| view == name)
     }
 
+    /// The view with the columns that it has now, or had last when its query cannot be planned.
     async fn view(&self, name: &str) -> Result<Arc<dyn TableProvider>> {
         let ident = TableIdent::new(self.namespace.clone(), name.to_string());
         let view = self.catalog.load_view(&ident).await?;
-        Ok(Arc::new(ListedView::new(&view)?))
+        let planned = match self.plans_views {
+            true => self.provider.table(name).await.ok().flatten(),
+            false => None,
+        };
+        Ok(Arc::new(ListedView::new(&view, planned)?))
     }
 }
 

@@ -1,24 +1,29 @@
 //! What a relation name says: table, metadata table and version.
 
+use arrow::array::timezone::Tz;
 use arrow::datatypes::{DataType, TimeUnit};
-use chrono::NaiveDateTime;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-use ingot_catalog::TableVersion;
 use ingot_catalog::scan::metadata_tables::MetadataTableKind;
-use ingot_sql::{MetadataTable, RelationName, RelationVersion};
+use ingot_catalog::{CatalogReference, TableVersion};
+use ingot_sql::{CatalogVersion, MetadataTable, RelationChanges, RelationName, RelationVersion};
 
 use crate::error::{EngineError, Result};
 use crate::session::session_config_for_time;
+use crate::time_zone::{self, in_session_zone};
 
 /// A relation name whose version is known.
 pub(super) struct Relation {
     pub(super) table: String,
     pub(super) metadata_table: Option<MetadataTableKind>,
+    /// The state of the catalog to look in, when it is not the session's.
+    pub(super) catalog_reference: Option<CatalogReference>,
     pub(super) version: TableVersion,
+    pub(super) changes: Option<RelationChanges>,
+    pub(super) with_hidden_columns: bool,
 }
 
 impl Relation {
@@ -33,12 +38,29 @@ impl Relation {
                 TableVersion::TimestampMillis(micros.div_euclid(1000))
             }
         };
+        let catalog_version = parsed.catalog_version;
+        let catalog_reference = catalog_version.map(|version| reference_of(version, time_zone));
         Ok(Self {
             table: parsed.table,
             metadata_table: parsed.metadata_table.map(kind_of),
+            catalog_reference: catalog_reference.transpose()?,
             version,
+            changes: parsed.changes,
+            with_hidden_columns: parsed.with_hidden_columns,
         })
     }
+}
+
+fn reference_of(version: CatalogVersion, time_zone: &str) -> Result<CatalogReference> {
+    Ok(match version {
+        CatalogVersion::Branch(name) => CatalogReference::Branch(name),
+        CatalogVersion::Tag(name) => CatalogReference::Tag(name),
+        CatalogVersion::Version(version) => CatalogReference::Version(version),
+        CatalogVersion::TimestampExpr(text) => {
+            let micros = evaluate_timestamp(&text, time_zone)?;
+            CatalogReference::TimestampMillis(micros.div_euclid(1000))
+        }
+    })
 }
 
 fn kind_of(table: MetadataTable) -> MetadataTableKind {
@@ -52,6 +74,8 @@ fn kind_of(table: MetadataTable) -> MetadataTableKind {
         MetadataTable::Entries => MetadataTableKind::Entries,
         MetadataTable::Properties => MetadataTableKind::Properties,
         MetadataTable::MetadataLogEntries => MetadataTableKind::MetadataLogEntries,
+        MetadataTable::AllManifests => MetadataTableKind::AllManifests,
+        MetadataTable::AllEntries => MetadataTableKind::AllEntries,
     }
 }
 
@@ -64,52 +88,61 @@ fn kind_of(table: MetadataTable) -> MetadataTableKind {
 pub fn evaluate_timestamp(text: &str, time_zone: &str) -> Result<i64> {
     let invalid =
         |reason: &str| EngineError::InvalidInput(format!("for timestamp as of {text}: {reason}"));
+    let value = evaluate_constant(text, time_zone).map_err(|reason| invalid(&reason))?;
+    let zone = time_zone
+        .parse()
+        .map_err(|_| invalid(&format!("there is no time zone {time_zone}")))?;
+    instant_of(&value, zone).ok_or_else(|| {
+        invalid("it must be a timestamp, a date, or text such as '2024-01-31 12:00:00'")
+    })
+}
+
+/// The value of a constant SQL expression, or what is wrong with it.
+pub(crate) fn evaluate_constant(
+    text: &str,
+    time_zone: &str,
+) -> std::result::Result<ScalarValue, String> {
     let state = SessionStateBuilder::new_with_default_features()
         .with_config(session_config_for_time(time_zone))
         .build();
     let schema = DFSchema::empty();
     let expression = state
         .create_logical_expr(text, &schema)
-        .map_err(|error| invalid(&error.strip_backtrace()))?;
+        .map_err(|error| error.strip_backtrace())?;
     let context = SimplifyContext::builder()
         .with_schema(schema.into())
         .with_config_options(state.config().options().clone())
         .with_query_execution_start_time(Some(chrono::Utc::now()))
         .build();
+    let expression = in_session_zone(expression, &DFSchema::empty(), time_zone)
+        .map_err(|error| error.strip_backtrace())?;
     let simplified = ExprSimplifier::new(context)
         .simplify(expression)
-        .map_err(|error| invalid(&error.strip_backtrace()))?;
-    let Expr::Literal(value, _) = simplified else {
-        return Err(invalid("it must be a constant"));
-    };
-    instant_of(&value, time_zone).ok_or_else(|| {
-        invalid("it must be a timestamp, a date, or text such as '2024-01-31 12:00:00'")
-    })
+        .map_err(|error| error.strip_backtrace())?;
+    match simplified {
+        Expr::Literal(value, _) => Ok(value),
+        _ => Err("it must be a constant".to_string()),
+    }
 }
 
-fn instant_of(value: &ScalarValue, time_zone: &str) -> Option<i64> {
+fn instant_of(value: &ScalarValue, zone: Tz) -> Option<i64> {
     let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
     match value {
         value if value.is_null() => None,
         ScalarValue::Utf8(Some(text))
         | ScalarValue::LargeUtf8(Some(text))
-        | ScalarValue::Utf8View(Some(text)) => {
-            // Text with a zone is read in it; text without, in the session's.
-            let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(time_zone.into()));
-            let plain = ScalarValue::Utf8(Some(text.trim().to_string()));
-            micros_of(&plain.cast_to(&zoned).ok()?)
-        }
+        | ScalarValue::Utf8View(Some(text)) => time_zone::parse_instant(text.trim(), zone).ok(),
         ScalarValue::Date32(_) | ScalarValue::Date64(_) => {
             let local = micros_of(&value.cast_to(&micros).ok()?)?;
-            local_to_instant(local, time_zone)
+            time_zone::instant_of(local, zone)
         }
         _ => match value.data_type() {
             DataType::Timestamp(_, None) => {
                 let local = micros_of(&value.cast_to(&micros).ok()?)?;
-                local_to_instant(local, time_zone)
+                time_zone::instant_of(local, zone)
             }
-            DataType::Timestamp(_, Some(zone)) => {
-                let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(zone));
+            DataType::Timestamp(_, Some(own_zone)) => {
+                let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(own_zone));
                 micros_of(&value.cast_to(&zoned).ok()?)
             }
             _ => None,
@@ -122,14 +155,6 @@ fn micros_of(value: &ScalarValue) -> Option<i64> {
         ScalarValue::TimestampMicrosecond(micros, _) => *micros,
         _ => None,
     }
-}
-
-/// A wall-clock time in a zone as an instant.
-fn local_to_instant(local_micros: i64, time_zone: &str) -> Option<i64> {
-    let local: NaiveDateTime = chrono::DateTime::from_timestamp_micros(local_micros)?.naive_utc();
-    let text = local.format("%Y-%m-%dT%H:%M:%S%.6f").to_string();
-    let zoned = DataType::Timestamp(TimeUnit::Microsecond, Some(time_zone.into()));
-    micros_of(&ScalarValue::Utf8(Some(text)).cast_to(&zoned).ok()?)
 }
 
 #[cfg(test)]

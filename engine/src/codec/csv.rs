@@ -37,7 +37,7 @@ pub(crate) fn encode_scan(
     };
     Ok(PhysicalPlanNode {
         physical_plan_type: Some(PhysicalPlanType::Extension(PhysicalExtensionNode {
-            node: node_to_bytes(Node::CsvScan(node)),
+            node: node_to_bytes(Node::CsvScan(node), Vec::new()),
             inputs: Vec::new(),
         })),
     })

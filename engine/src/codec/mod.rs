@@ -4,6 +4,7 @@
 //! files, and so the deletes, and every adapter that maps columns. Hence our own nodes for
 //! scans and writes of Iceberg tables; everything else is Ballista's.
 
+mod access;
 pub(crate) mod csv;
 pub mod scan;
 
@@ -19,7 +20,7 @@ use datafusion::physical_expr_common::physical_expr::proto_encode::PhysicalExprE
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use ingot_catalog::Storage;
-use ingot_proto::plan::{IcebergWriteNode, PlanNode, plan_node::Node};
+use ingot_proto::plan::{IcebergWriteNode, PlanNode, StorageAccess, plan_node::Node};
 use prost::Message;
 
 use crate::scan::ScanServices;
@@ -50,10 +51,14 @@ impl IngotPhysicalCodec {
     }
 }
 
-/// One of our nodes as bytes.
-fn node_to_bytes(node: Node) -> Vec<u8> {
+/// One of our nodes as bytes, with credentials for its files.
+fn node_to_bytes(node: Node, storage_access: Vec<StorageAccess>) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
-    bytes.extend(PlanNode { node: Some(node) }.encode_to_vec());
+    let node = PlanNode {
+        node: Some(node),
+        storage_access,
+    };
+    bytes.extend(node.encode_to_vec());
     bytes
 }
 
@@ -74,7 +79,11 @@ impl PhysicalExtensionCodec for IngotPhysicalCodec {
         let Some(bytes) = bytes.strip_prefix(MAGIC) else {
             return self.ballista.try_decode(bytes, inputs, context, converter);
         };
-        let node = PlanNode::decode(bytes).map_err(cannot_decode)?.node;
+        let PlanNode {
+            node,
+            storage_access,
+        } = PlanNode::decode(bytes).map_err(cannot_decode)?;
+        access::take(self.services.storage(), storage_access)?;
         match node {
             Some(Node::IcebergScan(node)) => {
                 scan::decode(node, &self.services, self, context, converter)
@@ -96,7 +105,10 @@ impl PhysicalExtensionCodec for IngotPhysicalCodec {
     ) -> DataFusionResult<()> {
         if let Some(write_node) = node.downcast_ref::<IcebergWriteExec>() {
             let payload = write::encode(write_node)?;
-            *bytes = node_to_bytes(Node::IcebergWrite(IcebergWriteNode { payload }));
+            let folder = write_node.target().data_location.as_str();
+            let storage_access = access::encode(self.services.storage(), [folder]);
+            let node = Node::IcebergWrite(IcebergWriteNode { payload });
+            *bytes = node_to_bytes(node, storage_access);
             return Ok(());
         }
         self.ballista.try_encode(node, bytes, converter)

@@ -23,7 +23,7 @@ use ingot_proto::plan::plan_node::Node;
 use ingot_proto::plan::{IcebergScanNode, ScanFile};
 use prost::Message;
 
-use super::{cannot_decode, node_to_bytes};
+use super::{access, cannot_decode, node_to_bytes};
 use crate::error::EngineError;
 use crate::scan::row_ids;
 use crate::scan::{FileDetails, IcebergFileSource, ScanDescription, ScanServices};
@@ -37,7 +37,7 @@ pub(crate) fn encode(
     let description = source.description();
     let parquet_scan = match description.has_row_ids {
         true => {
-            let schema = row_ids::encodable_schema(Arc::clone(config.file_schema()));
+            let schema = row_ids::encodable_schema(source.parquet().table_schema());
             let parquet = with_schema(source.parquet(), schema)?;
             let config = FileScanConfigBuilder::from(config.clone())
                 .with_source(Arc::new(parquet.clone()))
@@ -52,10 +52,13 @@ pub(crate) fn encode(
     let mut delete_lists_json = Vec::new();
     let mut delete_list_indices: HashMap<String, u32> = HashMap::new();
     let mut files = Vec::new();
+    let mut locations: Vec<&str> = Vec::new();
     for file in config.file_groups.iter().flat_map(FileGroup::iter) {
         let details = file
             .extension::<FileDetails>()
             .ok_or_else(|| cannot_encode("a file of an iceberg scan has no details"))?;
+        locations.push(details.location.as_ref());
+        locations.extend(details.deletes.iter().map(|delete| delete.path.as_str()));
         let delete_list = if details.deletes.is_empty() {
             0
         } else {
@@ -77,6 +80,7 @@ pub(crate) fn encode(
             columns_that_must_exist: details.columns_that_must_exist.to_vec(),
         });
     }
+    let storage_access = access::encode(description.services().storage(), locations);
     let node = IcebergScanNode {
         parquet_scan: parquet_scan.encode_to_vec(),
         table_name: description.table_name.clone(),
@@ -90,7 +94,7 @@ pub(crate) fn encode(
     };
     Ok(PhysicalPlanNode {
         physical_plan_type: Some(PhysicalPlanType::Extension(PhysicalExtensionNode {
-            node: node_to_bytes(Node::IcebergScan(node)),
+            node: node_to_bytes(Node::IcebergScan(node), storage_access),
             inputs: Vec::new(),
         })),
     })
@@ -128,7 +132,7 @@ pub(super) fn decode(
     description.has_row_ids = node.has_row_ids;
     let parquet = match node.has_row_ids {
         true => {
-            let schema = row_ids::scan_schema(Arc::clone(config.file_schema()));
+            let schema = row_ids::decoded_schema(parquet.table_schema());
             with_schema(parquet, schema)?
         }
         false => parquet.clone(),

@@ -1,8 +1,11 @@
 //! Functions beyond DataFusion's, and the registry that workers need.
 
 mod arguments;
+mod arrays;
+mod dates;
 pub(crate) mod file_listing;
 pub(crate) mod files;
+mod numbered_copies;
 mod read_csv;
 mod relation_planner;
 
@@ -11,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 
 use ballista_core::registry::BallistaFunctionRegistry;
 use datafusion::catalog::TableFunction;
-use datafusion::execution::SessionState;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use ingot_catalog::Storage;
 use tokio::runtime::Runtime;
 
@@ -19,6 +22,7 @@ use self::files::{ReadJson, ReadParquet};
 use self::read_csv::ReadCsv;
 use crate::error::{EngineError, Result};
 
+pub use self::numbered_copies::NumberedCopies;
 pub use self::relation_planner::NamedArguments;
 
 /// Name of the table function for CSV files.
@@ -38,6 +42,16 @@ pub fn function_registry(state: &SessionState) -> Arc<BallistaFunctionRegistry> 
         window_functions: state.window_functions().clone(),
         higher_order_functions: state.higher_order_functions().clone(),
     })
+}
+
+/// Adds the scalar functions, and takes DataFusion's of the same names out.
+pub(crate) fn install_scalar_functions(builder: &mut SessionStateBuilder) {
+    let ours = dates::functions().into_iter().chain(arrays::functions());
+    let known = builder.scalar_functions().get_or_insert_with(Vec::new);
+    for function in ours {
+        known.retain(|other| other.name() != function.name());
+        known.push(function);
+    }
 }
 
 /// The table functions: `read_csv`, `read_json` and `read_parquet`. They take their

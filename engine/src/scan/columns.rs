@@ -125,7 +125,8 @@ impl ColumnMapping {
             IdSource::Position
         };
         let renaming = Renaming { path };
-        let fields = renaming.fields(root.get_fields(), self.schema.as_struct(), &ids, false)?;
+        let place = Place::TopLevel;
+        let fields = renaming.fields(root.get_fields(), self.schema.as_struct(), &ids, place)?;
         renaming.group(root, root.name(), fields)
     }
 }
@@ -144,20 +145,37 @@ fn corrupt(path: &str, reason: impl Into<String>) -> EngineError {
     }
 }
 
+/// Where columns are in a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    TopLevel,
+    Nested,
+    /// Below a map, whose values can only be cast as a whole.
+    InMap,
+}
+
+impl Place {
+    fn below(self) -> Self {
+        match self {
+            Self::TopLevel | Self::Nested => Self::Nested,
+            Self::InMap => Self::InMap,
+        }
+    }
+}
+
 /// One renaming of the schema of the file at `path`.
 struct Renaming<'a> {
     path: &'a str,
 }
 
 impl Renaming<'_> {
-    /// Renames the columns of one level. `in_map` is set below a map, whose values can only
-    /// be cast as a whole.
+    /// Renames the columns of one level.
     fn fields(
         &self,
         nodes: &[TypePtr],
         read: &StructType,
         ids: &IdSource,
-        in_map: bool,
+        place: Place,
     ) -> Result<Vec<TypePtr>> {
         let mut seen = HashSet::new();
         let mut renamed = Vec::with_capacity(nodes.len());
@@ -171,14 +189,15 @@ impl Renaming<'_> {
                 let reason = format!("two columns have field id {}", field.id);
                 return Err(corrupt(self.path, reason));
             }
-            renamed.push(self.field(node, field, &inner_ids, in_map)?);
+            renamed.push(self.field(node, field, &inner_ids, place.below())?);
         }
+        // Those of top-level columns are filled in by `DefaultValues`.
         let lacks_default = |field: &&Arc<NestedField>| {
-            field.initial_default.is_some() && !seen.contains(&field.id)
+            place != Place::TopLevel && field.initial_default.is_some() && !seen.contains(&field.id)
         };
         if let Some(field) = read.fields().iter().find(lacks_default) {
             return Err(EngineError::Unsupported(format!(
-                "file {}: reading column {:?}, which the file lacks and which has a default value,",
+                "file {}: reading field {:?} of a row, which the file lacks and which has a default value,",
                 self.path, field.name
             )));
         }
@@ -187,7 +206,7 @@ impl Renaming<'_> {
                 .iter()
                 .zip(read.fields())
                 .all(|(node, field)| node.name() == field.name);
-        if in_map && !same_layout {
+        if place == Place::InMap && !same_layout {
             return Err(EngineError::Unsupported(format!(
                 "file {}: reading a map whose structs changed since it was written",
                 self.path
@@ -214,7 +233,7 @@ impl Renaming<'_> {
         node: &TypePtr,
         field: &NestedField,
         ids: &IdSource,
-        in_map: bool,
+        place: Place,
     ) -> Result<TypePtr> {
         let mismatch = |expected: &str| {
             corrupt(
@@ -230,7 +249,7 @@ impl Renaming<'_> {
             Type::Primitive(_) => Err(mismatch("primitive column")),
             _ if node.is_primitive() => Err(mismatch("nested column")),
             Type::Struct(read) => {
-                let fields = self.fields(node.get_fields(), read, ids, in_map)?;
+                let fields = self.fields(node.get_fields(), read, ids, place)?;
                 self.group(node, &field.name, fields)
             }
             Type::List(list) => {
@@ -242,7 +261,7 @@ impl Renaming<'_> {
                         return Err(mismatch("list"));
                     };
                     let element_ids = child_ids(ids, "element", element.name());
-                    let element = self.field(element, &list.element_field, &element_ids, in_map)?;
+                    let element = self.field(element, &list.element_field, &element_ids, place)?;
                     self.group(repeated, repeated.name(), vec![element])?
                 } else {
                     // The old two-level layout: readers tell it by the name, which must stay.
@@ -251,7 +270,7 @@ impl Renaming<'_> {
                         ..list.element_field.as_ref().clone()
                     };
                     let element_ids = child_ids(ids, "element", repeated.name());
-                    self.field(repeated, &element, &element_ids, in_map)?
+                    self.field(repeated, &element, &element_ids, place)?
                 };
                 self.group(node, &field.name, vec![inner])
             }
@@ -266,9 +285,9 @@ impl Renaming<'_> {
                     return Err(mismatch("map"));
                 };
                 let key_ids = child_ids(ids, "key", key.name());
-                let key = self.field(key, &map.key_field, &key_ids, true)?;
+                let key = self.field(key, &map.key_field, &key_ids, Place::InMap)?;
                 let value_ids = child_ids(ids, "value", value.name());
-                let value = self.field(value, &map.value_field, &value_ids, true)?;
+                let value = self.field(value, &map.value_field, &value_ids, Place::InMap)?;
                 let repeated = self.group(repeated, "key_value", vec![key, value])?;
                 self.group(node, &field.name, vec![repeated])
             }

@@ -157,7 +157,7 @@ impl Conversion<'_> {
 }
 
 /// A constant as an Iceberg value of the column's type, if it is of exactly that type.
-fn datum_of(value: &ScalarValue, primitive: &PrimitiveType) -> Option<Datum> {
+pub(crate) fn datum_of(value: &ScalarValue, primitive: &PrimitiveType) -> Option<Datum> {
     let data_type = arrow_primitive_of(primitive).ok()?;
     let value = match (value, &data_type) {
         // Text has several forms in plans, one in tables.

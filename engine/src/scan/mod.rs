@@ -7,12 +7,16 @@
 //! projections, casts of promoted types) is DataFusion's.
 
 pub mod columns;
+mod defaults;
 mod deletes;
 pub mod filters;
+pub mod hidden_columns;
+mod packing;
 mod partitioning;
 mod planner;
 mod reader;
 mod rewrite;
+mod rewritten_files;
 pub mod row_ids;
 mod services;
 mod source;
@@ -24,6 +28,7 @@ pub use deletes::deleted_by_position;
 pub(crate) use deletes::vector_blob;
 pub use planner::{ScanRequest, plan_table_scan};
 pub use rewrite::FilesTable;
+pub use rewritten_files::{RewriteOrder, RewrittenFiles};
 pub use row_ids::ScannedFiles;
 pub use services::ScanServices;
 pub use source::{FileDetails, IcebergFileSource, ScanDescription};

@@ -24,6 +24,17 @@ pub(super) struct Piece {
     bytes: u64,
 }
 
+impl Piece {
+    /// A whole file.
+    pub(super) fn whole(task: usize, bytes: u64) -> Self {
+        Self {
+            task,
+            range: None,
+            bytes,
+        }
+    }
+}
+
 /// Divides files into at most `target_partitions` partitions; at least one, if there is a
 /// file, and no more than the data is worth at `min_bytes` each. Within a partition, pieces
 /// keep the order of the tasks.
@@ -47,11 +58,7 @@ pub(super) fn partitions_of(
         if wanted > 1 && task.file_size_in_bytes > piece_bytes {
             split(index, task, piece_bytes, &mut pieces);
         } else {
-            pieces.push(Piece {
-                task: index,
-                range: None,
-                bytes: task.file_size_in_bytes,
-            });
+            pieces.push(Piece::whole(index, task.file_size_in_bytes));
         }
     }
 

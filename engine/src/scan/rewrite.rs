@@ -1,43 +1,69 @@
-//! Reading given data files again, without rows that a statement deletes.
+//! Reading given data files: again, without rows that a statement deletes, or with constants that say
+//! what a file stands for.
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::ScalarValue;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use iceberg::spec::SchemaRef as IcebergSchemaRef;
 use ingot_catalog::Table;
 use ingot_catalog::scan::FileTask;
 
-use super::planner::{Wanted, describe, scan_of_tasks};
+use super::planner::{Wanted, describe, scan_of_files};
 use super::services::ScanServices;
 use super::source::IcebergFileSource;
 use crate::error::Result;
 use crate::schema::query_schema_of;
 
-/// The rows of some data files of a table, with the table's current columns.
+/// The rows of some data files of a table.
 #[derive(Debug)]
 pub struct FilesTable {
     table: Table,
-    files: Vec<FileTask>,
+    read_schema: IcebergSchemaRef,
+    constants: Vec<FieldRef>,
+    files: Vec<(FileTask, Vec<ScalarValue>)>,
     schema: SchemaRef,
     services: Arc<ScanServices>,
 }
 
 impl FilesTable {
-    /// The rows of `files` of `table` that the deletes of each file leave.
+    /// The rows of `files` of `table` that the deletes of each file leave, with the table's
+    /// current columns.
     ///
     /// # Errors
     /// `Unsupported` for a column type that Arrow cannot hold.
     pub fn new(table: Table, files: Vec<FileTask>, services: Arc<ScanServices>) -> Result<Self> {
-        let schema = query_schema_of(table.metadata.current_schema())?;
+        let read_schema = Arc::clone(table.metadata.current_schema());
+        let files = files.into_iter().map(|file| (file, Vec::new())).collect();
+        Self::with_constants(table, read_schema, Vec::new(), files, services)
+    }
+
+    /// The rows of `files` with the columns of `read_schema`, one of the table's, then
+    /// `constants`, of which each file has its own values.
+    ///
+    /// # Errors
+    /// `Unsupported` for a column type that Arrow cannot hold.
+    pub fn with_constants(
+        table: Table,
+        read_schema: IcebergSchemaRef,
+        constants: Vec<FieldRef>,
+        files: Vec<(FileTask, Vec<ScalarValue>)>,
+        services: Arc<ScanServices>,
+    ) -> Result<Self> {
+        let columns = query_schema_of(&read_schema)?;
+        let fields = columns.fields().iter().chain(&constants).cloned();
         Ok(Self {
             table,
+            read_schema,
+            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            constants,
             files,
-            schema,
             services,
         })
     }
@@ -67,15 +93,16 @@ impl TableProvider for FilesTable {
             };
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let schema = Arc::clone(self.table.metadata.current_schema());
-        let description = describe(&self.table, schema, &self.services)?;
+        let read_schema = Arc::clone(&self.read_schema);
+        let mut description = describe(&self.table, read_schema, &self.services)?;
+        description.constants.clone_from(&self.constants);
         let options = &state.config_options().execution.parquet;
         let source = IcebergFileSource::new(Arc::new(description), options)?;
         let wanted = Wanted {
             projection,
             limit,
-            row_ids: None,
+            ..Wanted::default()
         };
-        Ok(scan_of_tasks(&source, self.files.clone(), state, wanted)?)
+        Ok(scan_of_files(&source, self.files.clone(), state, wanted)?)
     }
 }

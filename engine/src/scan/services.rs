@@ -7,9 +7,13 @@ use moka::future::Cache;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::deletes::DeleteCache;
+use crate::error::Result;
 
 /// Memory for mapped footers, in bytes.
 const FOOTER_CACHE_BYTES: u64 = 64 << 20;
+
+/// Files whose modification times are remembered.
+const MODIFIED_TIME_CACHE_ENTRIES: u64 = 100_000;
 
 /// Storage and the caches of immutable things read from it. There is one per process: data
 /// files, delete files and their footers never change, so nothing is ever invalidated.
@@ -18,6 +22,8 @@ pub struct ScanServices {
     /// Footers with the columns of one read schema, by location and mapping.
     footers: Cache<(Arc<str>, u64), Arc<ParquetMetaData>>,
     deletes: DeleteCache,
+    /// Modification times of data files, in microseconds since the epoch, by location.
+    modified_times: Cache<String, i64>,
 }
 
 impl std::fmt::Debug for ScanServices {
@@ -41,6 +47,7 @@ impl ScanServices {
             storage,
             footers,
             deletes: DeleteCache::new(),
+            modified_times: Cache::new(MODIFIED_TIME_CACHE_ENTRIES),
         })
     }
 
@@ -51,6 +58,22 @@ impl ScanServices {
 
     pub(super) fn footers(&self) -> &Cache<(Arc<str>, u64), Arc<ParquetMetaData>> {
         &self.footers
+    }
+
+    /// When a data file was written, in microseconds since the epoch.
+    ///
+    /// # Errors
+    /// `Storage` when the object store cannot tell.
+    pub(super) async fn modified_time(&self, location: &str) -> Result<i64> {
+        if let Some(known) = self.modified_times.get(location).await {
+            return Ok(known);
+        }
+        let modified = self.storage.modified_time(location).await?;
+        let micros = modified.timestamp_micros();
+        self.modified_times
+            .insert(location.to_string(), micros)
+            .await;
+        Ok(micros)
     }
 
     pub(super) fn deletes(&self) -> &DeleteCache {

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::datatypes::{FieldRef, Fields};
 use datafusion::common::config::{ConfigOptions, TableParquetOptions};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::config::ParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{
-    FileOpener, FileScanConfig, FileSource, ParquetSource,
+    FileOpener, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
@@ -25,6 +26,7 @@ use ingot_catalog::scan::DeleteFileRef;
 use object_store::ObjectStore;
 
 use super::columns::ColumnMapping;
+use super::defaults::DefaultValues;
 use super::deletes::{DeletedFile, deleted_positions, remaining_rows};
 use super::reader::MappedReaderFactory;
 use super::row_ids;
@@ -39,9 +41,14 @@ pub struct ScanDescription {
     pub table_name: String,
     /// The table's name mapping as JSON, for files without field ids.
     pub name_mapping_json: Option<String>,
-    /// Whether the columns of [`row_ids`](super::row_ids) follow those of the read schema.
+    /// Columns after those of the read schema, of which each file has one value: the
+    /// [hidden columns](super::hidden_columns), for instance. Not known where a plan is decoded:
+    /// the source's own schema has them.
+    pub constants: Vec<FieldRef>,
+    /// Whether the columns of [`row_ids`](super::row_ids) come last.
     pub has_row_ids: bool,
     mapping: Arc<ColumnMapping>,
+    defaults: Option<Arc<DefaultValues>>,
     services: Arc<ScanServices>,
 }
 
@@ -49,7 +56,8 @@ impl ScanDescription {
     /// Describes a scan that reads `schema`.
     ///
     /// # Errors
-    /// `InvalidInput` when the name mapping is not one.
+    /// `InvalidInput` when the name mapping is not one, or a column has a default value that is
+    /// not of its type.
     pub fn new(
         table_name: String,
         schema: IcebergSchemaRef,
@@ -68,7 +76,9 @@ impl ScanDescription {
         Ok(Self {
             table_name,
             name_mapping_json,
+            constants: Vec::new(),
             has_row_ids: false,
+            defaults: DefaultValues::of(&schema)?,
             mapping: Arc::new(ColumnMapping::new(schema, name_mapping)),
             services,
         })
@@ -119,8 +129,10 @@ impl IcebergFileSource {
             ..TableParquetOptions::default()
         };
         let table_schema = match description.has_row_ids {
-            true => row_ids::scan_schema(schema),
-            false => TableSchema::from(schema),
+            true => row_ids::scan_schema(schema, &description.constants),
+            false => TableSchema::builder(schema)
+                .with_table_partition_cols(Fields::from(description.constants.clone()))
+                .build(),
         };
         let parquet = ParquetSource::new(table_schema).with_table_parquet_options(table_options);
         Ok(Self::wrap(parquet, description))
@@ -195,7 +207,15 @@ impl FileSource for IcebergFileSource {
             .parquet
             .clone()
             .with_parquet_file_reader_factory(Arc::new(readers));
-        let inner = parquet.create_morselizer(object_store, base_config, partition)?;
+        let inner = match &self.description.defaults {
+            None => parquet.create_morselizer(object_store, base_config, partition)?,
+            Some(defaults) => {
+                let config = FileScanConfigBuilder::from(base_config.clone())
+                    .with_expr_adapter(Some(Arc::clone(defaults) as _))
+                    .build();
+                parquet.create_morselizer(object_store, &config, partition)?
+            }
+        };
         Ok(Box::new(IcebergMorselizer {
             inner: Arc::from(inner),
             services: Arc::clone(self.description.services()),

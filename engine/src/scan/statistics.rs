@@ -1,8 +1,10 @@
 //! What the metadata says about the values of data files, as DataFusion's statistics.
 //!
 //! Exact are only: the row count of files without deletes, and the value of a column that
-//! the file is partitioned by (identity) when the file has no deletes. Bounds never are.
+//! the file is partitioned by (identity) when the file has no deletes. Bounds never are, nor are
+//! numbers of distinct values.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -191,5 +193,61 @@ pub(super) fn scan_statistics(
         num_rows,
         total_byte_size,
         column_statistics,
+    }
+}
+
+/// Adds what `ANALYZE` found out about the table's columns, by field id. It was about the whole
+/// table, and rows may have come since: the scan has at most as many distinct values as rows
+/// without nulls.
+pub(super) fn add_distinct_values(
+    statistics: &mut Statistics,
+    iceberg: &IcebergSchemaRef,
+    distinct_values: &HashMap<i32, u64>,
+) {
+    let rows = statistics.num_rows.get_value().copied();
+    let fields = iceberg.as_struct().fields().iter();
+    for (field, column) in fields.zip(&mut statistics.column_statistics) {
+        let Some(known) = distinct_values.get(&field.id) else {
+            continue;
+        };
+        let nulls = column.null_count.get_value().copied().unwrap_or(0);
+        let most = rows.map_or(usize::MAX, |rows| rows.saturating_sub(nulls));
+        let count = usize::try_from(*known).unwrap_or(usize::MAX).min(most);
+        column.distinct_count = Precision::Inexact(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
+
+    use super::*;
+
+    #[test]
+    fn distinct_values_are_never_exact_nor_more_than_the_rows() {
+        let field = |id: i32, name: &str| {
+            let field_type = Type::Primitive(PrimitiveType::Long);
+            Arc::new(NestedField::optional(id, name, field_type))
+        };
+        let schema = Schema::builder()
+            .with_fields([field(7, "a"), field(3, "b"), field(9, "c")])
+            .build()
+            .unwrap();
+        let mut statistics = Statistics {
+            num_rows: Precision::Exact(10),
+            total_byte_size: Precision::Absent,
+            column_statistics: vec![ColumnStatistics::new_unknown(); 3],
+        };
+        statistics.column_statistics[1].null_count = Precision::Inexact(4);
+        let known = HashMap::from([(7, 3), (3, 100)]);
+        add_distinct_values(&mut statistics, &Arc::new(schema), &known);
+        let counts = statistics.column_statistics.iter();
+        let counts: Vec<_> = counts.map(|column| column.distinct_count).collect();
+        let expected = [
+            Precision::Inexact(3),
+            Precision::Inexact(6),
+            Precision::Absent,
+        ];
+        assert_eq!(counts, expected);
     }
 }

@@ -67,6 +67,7 @@ impl TableProvider for TasksTable {
             projection,
             limit,
             row_ids: self.row_ids.as_deref(),
+            ..Wanted::default()
         };
         Ok(scan_of_tasks(&self.source, tasks, state, wanted)?)
     }

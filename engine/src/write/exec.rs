@@ -35,6 +35,7 @@ use super::target::WriteTarget;
 use super::transform_function::partition_transform_function;
 use super::writer::TaskWriter;
 use super::written::{WRITTEN_FILES_SCHEMA, encode_written_files};
+use super::z_order::z_order_function;
 use crate::error::{EngineError, Result};
 
 const DEFAULT_MAX_OPEN_FILES: usize = 1_000;
@@ -269,7 +270,7 @@ fn sort_requirement(
     input: &Arc<dyn ExecutionPlan>,
     partition_expressions: &[Arc<dyn PhysicalExpr>],
 ) -> Result<Option<OrderingRequirements>> {
-    if target.sort_order.is_unsorted() {
+    if target.sort_order.is_unsorted() && target.z_order.is_empty() {
         return Ok(None);
     }
     let mut keys = Vec::new();
@@ -288,8 +289,28 @@ fn sort_requirement(
         };
         keys.push(PhysicalSortExpr::new(expression, options));
     }
+    if !target.z_order.is_empty() {
+        let expression = z_order_expression(target, input)?;
+        keys.push(PhysicalSortExpr::new(expression, SortOptions::default()));
+    }
     let requirement = LexRequirement::new(keys.into_iter().map(Into::into));
     Ok(requirement.map(OrderingRequirements::from))
+}
+
+/// Where a row is on the Z-order curve over the target's columns.
+fn z_order_expression(
+    target: &WriteTarget,
+    input: &Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let columns = target.z_order.iter();
+    let columns = columns.map(|id| field_expression(target, input, *id, Transform::Identity));
+    let call = ScalarFunctionExpr::try_new(
+        z_order_function(),
+        columns.collect::<Result<_>>()?,
+        &input.schema(),
+        Arc::new(datafusion::config::ConfigOptions::default()),
+    )?;
+    Ok(Arc::new(call))
 }
 
 impl DisplayAs for IcebergWriteExec {

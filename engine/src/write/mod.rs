@@ -31,6 +31,7 @@ mod transform;
 mod transform_function;
 mod writer;
 mod written;
+mod z_order;
 
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,9 @@ pub use infer::{
     transform_from_text,
 };
 pub use partition_path::partition_path;
+pub(crate) use partition_path::partition_text;
 pub use position_deletes::{DeletedPositions, PositionDeleteFile};
+pub use properties::target_file_size;
 pub use row_delta::{
     NEW_ROW_COLUMN, ROW_DELTA_COLUMNS, ROW_DELTA_SCHEMA, RowDeltaInput, WrittenDelta,
     decode_row_delta,
@@ -53,3 +56,4 @@ pub use target::WriteTarget;
 pub use transform::transform_array;
 pub use transform_function::partition_transform_function;
 pub use written::{WRITTEN_FILES_SCHEMA, decode_written_files};
+pub use z_order::z_order_function;

@@ -5,23 +5,41 @@
 
 use iceberg::spec::{Datum, Literal, Struct, StructType};
 use iceberg::spec::{PartitionSpec, PrimitiveLiteral, PrimitiveType, Transform, Type};
+use ingot_catalog::scan::PartitionValue;
 
 /// `name=value/name=value`, empty for an unpartitioned spec. Names and values are encoded
 /// as in HTML forms (`a b/c` is `a+b%2Fc`), which is what Iceberg's Java library does.
 pub fn partition_path(spec: &PartitionSpec, types: &StructType, values: &Struct) -> String {
     let segments = spec.fields().iter().zip(types.fields()).zip(values.iter());
     let segments = segments.map(|((field, value_type), value)| {
-        let text = match value {
-            Some(literal) => human_text(field.transform, &value_type.field_type, literal),
-            None => "null".to_string(),
-        };
-        shorten(format!(
-            "{}={}",
-            form_encode(&field.name),
-            form_encode(&text)
-        ))
+        let value = value.map(|literal| (&*value_type.field_type, literal));
+        shorten(segment(&field.name, field.transform, value))
     });
     segments.collect::<Vec<_>>().join("/")
+}
+
+/// The same text for the partition of a file that exists, with long values in full. Fields whose
+/// values nobody can read any more are left out.
+pub(crate) fn partition_text(partition: &[PartitionValue]) -> String {
+    let segments = partition.iter().map(|value| {
+        let typed = value.value.as_ref().map(|datum| {
+            let value_type = Type::Primitive(datum.data_type().clone());
+            (value_type, Literal::Primitive(datum.literal().clone()))
+        });
+        let typed = typed
+            .as_ref()
+            .map(|(value_type, value)| (value_type, value));
+        segment(&value.name, value.transform, typed)
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+fn segment(name: &str, transform: Transform, value: Option<(&Type, &Literal)>) -> String {
+    let text = match value {
+        Some((value_type, literal)) => human_text(transform, value_type, literal),
+        None => "null".to_string(),
+    };
+    format!("{}={}", form_encode(name), form_encode(&text))
 }
 
 fn human_text(transform: Transform, value_type: &Type, literal: &Literal) -> String {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use iceberg::spec::Schema;
+use ingot_catalog::Table;
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -32,6 +33,15 @@ const DEFAULT_MAX_INFERRED_COLUMNS: usize = 100;
 /// Length that Parquet's own statistics are cut to, unless longer bounds are asked for.
 const PARQUET_STATISTICS_BYTES: usize = 64;
 const LONGEST_UTF8_CHARACTER: usize = 4;
+
+/// About how large a table's data files become, in bytes (`write.target-file-size-bytes`).
+///
+/// # Errors
+/// `InvalidInput` for a `write.*` property with a value that it cannot have.
+pub fn target_file_size(table: &Table) -> Result<u64> {
+    let properties = WriteProperties::of(&WriteTarget::of(table))?;
+    Ok(properties.target_file_size_bytes as u64)
+}
 
 /// How rows reach the tasks that write them (`write.distribution-mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use crate::error::{EngineError, Result};
 use crate::scan::row_ids::{FILE_COLUMN, POSITION_COLUMN};
 
 /// Name of the column that says whether a change has a new row.
-pub const NEW_ROW_COLUMN: &str = "$new";
+pub const NEW_ROW_COLUMN: &str = "$row_is_new";
 
 /// The last columns of a change: the old row's file and position (null when there is no old
 /// row), and whether there is a new row.

@@ -25,6 +25,10 @@ pub struct WriteTarget {
     pub partition_spec: PartitionSpec,
     /// The default sort order.
     pub sort_order: SortOrder,
+    /// Columns, by field id, along whose Z-order curve the rows of a file are put; empty when
+    /// there is none.
+    #[serde(default)]
+    pub z_order: Vec<i32>,
     /// The table's `write.*` properties.
     pub properties: BTreeMap<String, String>,
 }
@@ -45,6 +49,7 @@ impl WriteTarget {
             schema: SchemaRef::clone(metadata.current_schema()),
             partition_spec: metadata.default_partition_spec().as_ref().clone(),
             sort_order: metadata.default_sort_order().as_ref().clone(),
+            z_order: Vec::new(),
             properties,
         }
     }

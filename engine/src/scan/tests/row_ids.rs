@@ -8,7 +8,7 @@ impl Fixture {
     async fn check_row_ids(&self, condition: &str) -> usize {
         let plain = format!("SELECT a FROM plain WHERE {condition}");
         let expected = self.run(self.plan(&plain).await).await.len();
-        let ids = format!("SELECT \"$file\", a, \"$pos\" FROM ids WHERE {condition}");
+        let ids = format!("SELECT \"$row_file\", a, \"$row_pos\" FROM ids WHERE {condition}");
         let plan = self.plan(&ids).await;
         let found = self.run(Arc::clone(&plan)).await;
         let distinct: std::collections::BTreeSet<&String> = found.iter().collect();
@@ -21,7 +21,7 @@ impl Fixture {
         let decoded = self.travel(plan);
         assert_eq!(self.run(decoded).await, found, "decoded: {condition}");
         // Without the table's columns, which is what counting deletes reads.
-        let alone = format!("SELECT \"$pos\", \"$file\" FROM ids WHERE {condition}");
+        let alone = format!("SELECT \"$row_pos\", \"$row_file\" FROM ids WHERE {condition}");
         let plan = self.plan(&alone).await;
         assert_eq!(self.run(Arc::clone(&plan)).await.len(), expected);
         assert_eq!(self.run(self.travel(plan)).await.len(), expected);
@@ -65,7 +65,7 @@ async fn a_predicate_on_row_ids_is_evaluated() {
         FileContent::new(1, 100, DeleteStyle::None, &[]),
     ];
     let fixture = fixture(&contents, options(3, true)).await;
-    let sql = "SELECT a FROM ids WHERE \"$pos\" IN (2, 3, 7) AND \"$file\" = 0";
+    let sql = "SELECT a FROM ids WHERE \"$row_pos\" IN (2, 3, 7) AND \"$row_file\" = 0";
     let plan = fixture.plan(sql).await;
     assert_eq!(fixture.run(Arc::clone(&plan)).await, ["2", "7"]);
     assert_eq!(fixture.run(fixture.travel(plan)).await, ["2", "7"]);
