@@ -1,13 +1,21 @@
 //! `ingot.toml` and the environment, checked and typed.
 
+mod rest;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use ingot_catalog::{S3Config, StorageConfig};
+use ingot_catalog::{RestCatalogOptions, S3Config, StorageConfig};
+use ingot_coordinator::core::MaintenanceOptions;
+use ingot_coordinator::units::parse_duration;
+use ingot_engine::catalog_list::DEFAULT_MANIFEST_CACHE_BYTES;
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::settings::{SETTINGS, Setting, SettingKind};
+
+pub use rest::RestSection;
 
 /// What can be wrong with the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +50,7 @@ pub struct Config {
     pub coordinator: CoordinatorSection,
     pub query: QuerySection,
     pub worker: WorkerSection,
+    pub maintenance: MaintenanceSection,
     pub jobs: JobsSection,
     pub log: LogSection,
 }
@@ -52,6 +61,9 @@ pub struct CatalogSection {
     pub name: String,
     pub url: Option<String>,
     pub warehouse: Option<String>,
+    pub manifest_cache: ByteCount,
+    pub version_retention: DurationText,
+    pub rest: RestSection,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -81,9 +93,11 @@ pub struct CoordinatorSection {
     pub flight_tls_certificate: Option<PathBuf>,
     pub flight_tls_key: Option<PathBuf>,
     pub users: Vec<User>,
+    pub rest_catalog: bool,
+    pub rest_catalog_credentials: bool,
 }
 
-/// One user of Flight SQL.
+/// One user of Flight SQL and the REST catalog.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
@@ -97,7 +111,6 @@ pub struct QuerySection {
     pub local_scan_limit: ByteCount,
     pub local_concurrency: usize,
     pub local_memory: ByteCount,
-    pub adaptive: bool,
     pub time_zone: String,
 }
 
@@ -112,6 +125,13 @@ pub struct WorkerSection {
     pub slots: usize,
     pub memory: ByteCount,
     pub work_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct MaintenanceSection {
+    pub expire_snapshots_min_retention: DurationText,
+    pub remove_orphan_files_min_retention: DurationText,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -150,6 +170,22 @@ impl<'de> Deserialize<'de> for ByteCount {
     }
 }
 
+/// A duration, written as `7d`, `12h` or `30s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DurationText(pub Duration);
+
+impl<'de> Deserialize<'de> for DurationText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match parse_duration(&text) {
+            Some(duration) => Ok(Self(duration)),
+            None => Err(serde::de::Error::custom(format!(
+                "\"{text}\" is not a duration such as 7d"
+            ))),
+        }
+    }
+}
+
 const MEBIBYTE: u64 = 1024 * 1024;
 
 impl Default for CatalogSection {
@@ -158,6 +194,9 @@ impl Default for CatalogSection {
             name: "iceberg".to_owned(),
             url: None,
             warehouse: None,
+            manifest_cache: ByteCount(DEFAULT_MANIFEST_CACHE_BYTES),
+            version_retention: DurationText(Duration::ZERO),
+            rest: RestSection::default(),
         }
     }
 }
@@ -185,6 +224,8 @@ impl Default for CoordinatorSection {
             flight_tls_certificate: None,
             flight_tls_key: None,
             users: Vec::new(),
+            rest_catalog: true,
+            rest_catalog_credentials: false,
         }
     }
 }
@@ -195,7 +236,6 @@ impl Default for QuerySection {
             local_scan_limit: ByteCount(64 * MEBIBYTE),
             local_concurrency: 4,
             local_memory: ByteCount(1024 * MEBIBYTE),
-            adaptive: false,
             time_zone: "UTC".to_owned(),
         }
     }
@@ -212,6 +252,18 @@ impl Default for WorkerSection {
             slots: 0,
             memory: ByteCount(2048 * MEBIBYTE),
             work_dir: None,
+        }
+    }
+}
+
+impl Default for MaintenanceSection {
+    fn default() -> Self {
+        let defaults = MaintenanceOptions::default();
+        Self {
+            expire_snapshots_min_retention: DurationText(defaults.expire_snapshots_min_retention),
+            remove_orphan_files_min_retention: DurationText(
+                defaults.remove_orphan_files_min_retention,
+            ),
         }
     }
 }
@@ -271,7 +323,14 @@ impl Config {
         for (name, value) in environment {
             override_from_environment(&mut table, &name, &value)?;
         }
-        typed(&origin, table)
+        let config = typed(&origin, table)?;
+        rest::check(&config.catalog, &origin)?;
+        Ok(config)
+    }
+
+    /// Where the tables are, if in a REST catalog.
+    pub fn rest_catalog_options(&self) -> Option<RestCatalogOptions> {
+        self.catalog.rest.options()
     }
 
     /// The S3 settings in the form that the catalog takes.
@@ -468,7 +527,7 @@ mod tests {
         let text = "[storage.s3]\nendpoint = 'http://a'\nregion = 'here'\n[worker]\nslots = 3\n";
         let variables = [
             ("INGOT_STORAGE_S3_ENDPOINT", "http://b"),
-            ("INGOT_QUERY_ADAPTIVE", "true"),
+            ("INGOT_COORDINATOR_REST_CATALOG", "true"),
             ("INGOT_WORKER_MEMORY", "512MiB"),
             ("PATH", "/bin"),
         ];
@@ -477,7 +536,7 @@ mod tests {
         assert_eq!(config.storage.s3.region.as_deref(), Some("here"));
         assert_eq!(config.worker.slots, 3);
         assert_eq!(config.worker.memory, ByteCount(512 * MEBIBYTE));
-        assert!(config.query.adaptive);
+        assert!(config.coordinator.rest_catalog);
     }
 
     #[test]
@@ -514,7 +573,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(message.contains("worker.slots"), "{message}");
-        let message = load("", &[("INGOT_QUERY_ADAPTIVE", "yes")])
+        let message = load("", &[("INGOT_COORDINATOR_REST_CATALOG", "yes")])
             .unwrap_err()
             .to_string();
         assert!(message.contains("neither true nor false"), "{message}");
@@ -551,7 +610,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_in_debug_output() {
-        let text = "[storage.s3]\nsecret_access_key = 'hush'\n[[coordinator.users]]\nname = 'a'\npassword = 'hush'\n";
+        let text = "[storage.s3]\nsecret_access_key = 'hush'\n[[coordinator.users]]\nname = 'a'\npassword = 'hush'\n[catalog.rest]\nuri = 'http://h'\ncredential = 'a:hush'\n";
         let config = load(text, &[]).unwrap();
         assert_eq!(config.coordinator.users[0].password, "hush");
         assert!(!format!("{config:?}").contains("hush"));

@@ -158,8 +158,7 @@ impl Client {
 
     /// Ends the session on the server.
     pub async fn close(self) -> Result<()> {
-        self.act("CloseSession", String::new()).await?;
-        Ok(())
+        self.end_session().await
     }
 
     /// The session's token, if the server gave one.
@@ -219,6 +218,11 @@ impl Client {
 impl StatementExecutor for Client {
     fn target(&self) -> String {
         self.target.to_string()
+    }
+
+    async fn end_session(&self) -> Result<()> {
+        self.act("CloseSession", String::new()).await?;
+        Ok(())
     }
 
     async fn execute(&self, sql: &str, query_id: Uuid) -> Result<StatementResult> {

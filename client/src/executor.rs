@@ -90,4 +90,9 @@ pub trait StatementExecutor: Send + Sync {
 
     /// How far a query is; `None` when it is unknown or the server does not tell.
     async fn progress(&self, query_id: Uuid) -> Result<Option<Progress>>;
+
+    /// Ends the session; a transaction that is open is rolled back.
+    async fn end_session(&self) -> Result<()> {
+        Ok(())
+    }
 }

@@ -9,6 +9,7 @@ use datafusion::datasource::TableProvider;
 use iceberg::{NamespaceIdent, TableIdent};
 use ingot_catalog::{Catalog, CatalogError};
 use ingot_engine::schema::query_schema_of;
+use ingot_sql::Statement;
 use uuid::Uuid;
 
 use crate::core::Core;
@@ -17,7 +18,10 @@ use crate::queries::RunningQuery;
 use crate::service::{
     ProgressSnapshot, QueryState, SessionId, SqlService, StatementDescription, StatementOutcome,
 };
+use crate::sessions::Session;
 use crate::statement::{self, StatementContext, WatchedStream, ended_by};
+use crate::statement_catalogs::StatementCatalogs;
+use crate::transactions::OpenTransaction;
 
 /// Executes SQL. Cheap to clone: clones share everything.
 #[derive(Debug, Clone)]
@@ -36,17 +40,52 @@ impl Coordinator {
         &self.core
     }
 
+    async fn describe_in(&self, session: &Session, sql: &str) -> Result<StatementDescription> {
+        let statement = ingot_sql::parse_statement(sql)?;
+        // What ends a transaction that has failed, or leaves a branch that was dropped.
+        if matches!(
+            statement,
+            Statement::Commit | Statement::Rollback | Statement::UseBranch { .. }
+        ) {
+            return Ok(statement::no_rows());
+        }
+        let _entered = match &session.transaction {
+            Some(open) => Some(open.enter().await?),
+            None => None,
+        };
+        let catalogs = StatementCatalogs::of(&self.core, session).await?;
+        let state = self.core.session_state(session, &catalogs);
+        statement::describe(&state, session, &statement).await
+    }
+
     async fn execute_watched(
         &self,
         session_id: &SessionId,
+        session: Arc<Session>,
         sql: &str,
         parameters: Option<RecordBatch>,
         query: Arc<RunningQuery>,
     ) -> Result<StatementOutcome> {
         let statement = ingot_sql::parse_statement(sql)?;
-        let session = self.core.sessions.get(session_id)?;
+        let ends_transaction = matches!(statement, Statement::Commit | Statement::Rollback);
+        // The transaction does not end before its statements have ended, or return rows.
+        let _entered = match &session.transaction {
+            Some(open) if !ends_transaction => Some(open.enter().await?),
+            _ => None,
+        };
+        let catalogs = StatementCatalogs::of(&self.core, &session).await;
+        let catalogs = match catalogs {
+            // A session whose branch was dropped can still choose another one.
+            Err(_) if matches!(statement, Statement::UseBranch { .. }) => {
+                let mut on_main = session.as_ref().clone();
+                on_main.branches.clear();
+                StatementCatalogs::of(&self.core, &on_main).await?
+            }
+            bound => bound?,
+        };
         let context = StatementContext {
-            state: self.core.session_state(&session),
+            state: self.core.session_state(&session, &catalogs),
+            catalogs,
             core: self.core.clone(),
             session_id: *session_id,
             session,
@@ -62,10 +101,18 @@ impl Coordinator {
     }
 }
 
+/// Rolls back the transaction of a session that has ended, once its statements have.
+fn end_transaction_of(session: &Session) {
+    if let Some(open) = session.transaction.clone() {
+        tokio::spawn(async move { open.roll_back().await });
+    }
+}
+
 /// Ends a statement in the query log when its client stops waiting for it.
 struct EndOnDrop {
     core: Arc<Core>,
     query: Arc<RunningQuery>,
+    transaction: Option<Arc<OpenTransaction>>,
     is_armed: bool,
 }
 
@@ -73,6 +120,9 @@ impl Drop for EndOnDrop {
     fn drop(&mut self) {
         if self.is_armed {
             self.query.cancel.cancel();
+            if let Some(open) = &self.transaction {
+                open.fail("a statement was cancelled");
+            }
             self.core
                 .queries
                 .end(self.query.id(), QueryState::Cancelled, None);
@@ -83,11 +133,17 @@ impl Drop for EndOnDrop {
 #[async_trait]
 impl SqlService for Coordinator {
     async fn open_session(&self, user: &str) -> Result<SessionId> {
-        Ok(self.core.sessions.open(user))
+        let (opened, expired) = self.core.sessions.open(user);
+        for session in expired {
+            end_transaction_of(&session);
+        }
+        Ok(opened)
     }
 
     async fn close_session(&self, session: &SessionId) -> Result<()> {
-        self.core.sessions.close(session);
+        if let Some(closed) = self.core.sessions.close(session) {
+            end_transaction_of(&closed);
+        }
         Ok(())
     }
 
@@ -97,10 +153,12 @@ impl SqlService for Coordinator {
     }
 
     async fn describe(&self, session: &SessionId, sql: &str) -> Result<StatementDescription> {
-        let statement = ingot_sql::parse_statement(sql)?;
         let session = self.core.sessions.get(session)?;
-        let state = self.core.session_state(&session);
-        statement::describe(&state, &session, &statement).await
+        let described = self.describe_in(&session, sql).await;
+        if let (Err(error), Some(open)) = (&described, &session.transaction) {
+            open.fail(&error.to_string());
+        }
+        described
     }
 
     async fn execute(
@@ -110,20 +168,23 @@ impl SqlService for Coordinator {
         parameters: Option<RecordBatch>,
         query_id: Uuid,
     ) -> Result<StatementOutcome> {
-        let user = self.core.sessions.get(session)?.user.clone();
+        let session_id = session;
+        let session = self.core.sessions.get(session_id)?;
+        let (user, transaction) = (session.user.clone(), session.transaction.clone());
         let query = self.core.queries.begin(query_id, &user, sql);
         let mut guard = EndOnDrop {
             core: self.core.clone(),
             query: query.clone(),
+            transaction: transaction.clone(),
             is_armed: true,
         };
         let outcome = self
-            .execute_watched(session, sql, parameters, query.clone())
+            .execute_watched(session_id, session, sql, parameters, query.clone())
             .await;
         guard.is_armed = false;
         match outcome {
             Ok(StatementOutcome::Rows { schema, stream }) => {
-                let watched = WatchedStream::new(stream, self.core.clone(), query);
+                let watched = WatchedStream::new(stream, self.core.clone(), query, transaction);
                 Ok(StatementOutcome::Rows {
                     schema,
                     stream: Box::pin(watched),
@@ -136,6 +197,9 @@ impl SqlService for Coordinator {
             Err(error) => {
                 let (state, message) = ended_by(&query, error.to_string());
                 tracing::debug!(%query_id, %user, error = %message, "statement failed");
+                if let Some(open) = &transaction {
+                    open.fail(&message);
+                }
                 self.core.queries.end(query_id, state, Some(message));
                 Err(error)
             }
@@ -177,12 +241,23 @@ impl SqlService for Coordinator {
         self.core.jobs()?.act(user, action, body).await
     }
 
-    fn catalogs(&self) -> Vec<Arc<dyn Catalog>> {
-        self.core.catalogs.clone()
+    async fn catalogs(&self, session: &SessionId) -> Result<Vec<Arc<dyn Catalog>>> {
+        let session = self.core.sessions.get(session)?;
+        let catalogs = StatementCatalogs::of(&self.core, &session).await?;
+        Ok(catalogs.all().to_vec())
     }
 
-    async fn table_schema(&self, catalog: &str, schema: &str, table: &str) -> Result<SchemaRef> {
-        let catalog = self.core.catalog(catalog)?;
+    async fn transaction(&self, session: &SessionId) -> Result<Option<Uuid>> {
+        let session = self.core.sessions.get(session)?;
+        Ok(session.transaction.as_ref().map(|open| open.id()))
+    }
+
+    async fn table_schema(
+        &self,
+        catalog: &Arc<dyn Catalog>,
+        schema: &str,
+        table: &str,
+    ) -> Result<SchemaRef> {
         let ident = TableIdent::new(NamespaceIdent::new(schema.to_owned()), table.to_owned());
         let table = match catalog.load_table(&ident).await {
             Err(CatalogError::IsView { .. }) => {
@@ -191,6 +266,7 @@ impl SqlService for Coordinator {
             }
             loaded => loaded?,
         };
-        Ok(self.core.table_provider(catalog, table)?.schema())
+        let provider = self.core.table_provider(Arc::clone(catalog), table)?;
+        Ok(provider.schema())
     }
 }

@@ -1,16 +1,15 @@
 //! What all statements of a coordinator share.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use iceberg::{NamespaceIdent, TableIdent};
 use ingot_catalog::{Catalog, Table, TableVersion};
 use ingot_engine::catalog_list::CatalogList;
+use ingot_engine::materialized_view::StoredRows;
 use ingot_engine::session::{SessionOptions, new_session_state};
 use ingot_engine::table::IcebergTable;
-use ingot_sql::ObjectName;
 
 use crate::cluster::QueryEngine;
 use crate::error::{CoordinatorError, Result};
@@ -18,6 +17,30 @@ use crate::jobs::JobService;
 use crate::queries::QueryLog;
 use crate::session_properties;
 use crate::sessions::{Session, Sessions};
+use crate::statement_catalogs::StatementCatalogs;
+use crate::units::format_duration;
+
+/// What maintenance of tables may delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaintenanceOptions {
+    /// The shortest retention that `expire_snapshots` takes.
+    pub expire_snapshots_min_retention: Duration,
+    /// The shortest retention that `remove_orphan_files` takes.
+    pub remove_orphan_files_min_retention: Duration,
+    /// How long states of tables that were current keep their files.
+    pub catalog_version_retention: Duration,
+}
+
+impl Default for MaintenanceOptions {
+    fn default() -> Self {
+        let week = Duration::from_secs(7 * 24 * 60 * 60);
+        Self {
+            expire_snapshots_min_retention: week,
+            remove_orphan_files_min_retention: week,
+            catalog_version_retention: Duration::ZERO,
+        }
+    }
+}
 
 /// The parts of a coordinator that a statement needs.
 #[derive(Debug)]
@@ -30,31 +53,37 @@ pub struct Core {
     pub queries: QueryLog,
     /// Time zone of sessions that set none.
     pub time_zone: String,
+    /// What maintenance may delete when a session says nothing else.
+    pub maintenance: MaintenanceOptions,
     pub started: Instant,
     /// Pipelines; they run statements of this coordinator, so they come after it.
     pub jobs: OnceLock<Arc<JobService>>,
 }
 
-/// A table named in a statement, with the catalog it belongs to.
-#[derive(Debug, Clone)]
-pub struct ResolvedTable {
-    pub catalog: Arc<dyn Catalog>,
-    pub ident: TableIdent,
-}
-
 impl Core {
     /// The planner's state for one statement of a session.
-    pub fn session_state(&self, session: &Session) -> SessionState {
-        self.session_state_in_views(session, Vec::new())
+    pub fn session_state(&self, session: &Session, catalogs: &StatementCatalogs) -> SessionState {
+        self.session_state_in_views(session, catalogs, Vec::new(), StoredRows::default())
     }
 
     /// The planner's state for the query of a view (`catalog.schema.view`), which must not read
-    /// the view itself.
-    pub fn session_state_of_view(&self, session: &Session, view: String) -> SessionState {
-        self.session_state_in_views(session, vec![view])
+    /// the view itself, not even where stored rows spare it that now.
+    pub fn session_state_of_view(
+        &self,
+        session: &Session,
+        catalogs: &StatementCatalogs,
+        view: String,
+    ) -> SessionState {
+        self.session_state_in_views(session, catalogs, vec![view], StoredRows::Never)
     }
 
-    fn session_state_in_views(&self, session: &Session, views: Vec<String>) -> SessionState {
+    fn session_state_in_views(
+        &self,
+        session: &Session,
+        catalogs: &StatementCatalogs,
+        views: Vec<String>,
+        stored_rows: StoredRows,
+    ) -> SessionState {
         let wanted = session
             .properties
             .get(session_properties::TARGET_PARTITIONS)
@@ -70,36 +99,13 @@ impl Core {
             default_catalog: session.catalog.clone(),
             default_schema: session.schema.clone(),
             views_in_planning: views,
+            stored_rows,
             ..SessionOptions::default()
         };
-        let mut state = new_session_state(self.runtime.clone(), &self.catalog_list, &options);
+        let mut state = new_session_state(self.runtime.clone(), catalogs.list(), &options);
         // One clock for the whole statement: `now()` is a constant of it.
         state.mark_start_execution();
         state
-    }
-
-    /// The catalog of this name.
-    pub fn catalog(&self, name: &str) -> Result<Arc<dyn Catalog>> {
-        let found = self.catalogs.iter().find(|catalog| catalog.name() == name);
-        found.cloned().ok_or_else(|| {
-            let known: Vec<&str> = self.catalogs.iter().map(|catalog| catalog.name()).collect();
-            CoordinatorError::NotFound(format!(
-                "catalog {name} does not exist; there is {}",
-                known.join(", ")
-            ))
-        })
-    }
-
-    /// The catalog and table that a name means in a session.
-    pub fn resolve_table(&self, session: &Session, name: &ObjectName) -> Result<ResolvedTable> {
-        if name.parts.len() > 3 {
-            return Err(too_many_parts(name, "catalog.schema.table"));
-        }
-        let (catalog, schema, table) = name.resolve(&session.catalog, &session.schema);
-        Ok(ResolvedTable {
-            catalog: self.catalog(&catalog)?,
-            ident: TableIdent::new(NamespaceIdent::new(schema), table),
-        })
     }
 
     /// The pipelines.
@@ -125,20 +131,13 @@ impl Core {
             session_properties::PLACEMENT => "auto".to_owned(),
             session_properties::TIME_ZONE => self.time_zone.clone(),
             session_properties::TARGET_PARTITIONS => "0".to_owned(),
+            session_properties::EXPIRE_SNAPSHOTS_MIN_RETENTION => {
+                format_duration(self.maintenance.expire_snapshots_min_retention)
+            }
+            session_properties::REMOVE_ORPHAN_FILES_MIN_RETENTION => {
+                format_duration(self.maintenance.remove_orphan_files_min_retention)
+            }
             _ => String::new(),
-        }
-    }
-
-    /// The catalog and schema that a name of one or two parts means in a session.
-    pub fn resolve_schema(
-        &self,
-        session: &Session,
-        name: &ObjectName,
-    ) -> Result<(Arc<dyn Catalog>, String)> {
-        match &name.parts[..] {
-            [schema] => Ok((self.catalog(&session.catalog)?, schema.clone())),
-            [catalog, schema] => Ok((self.catalog(catalog)?, schema.clone())),
-            _ => Err(too_many_parts(name, "catalog.schema")),
         }
     }
 }
@@ -146,11 +145,4 @@ impl Core {
 /// Partitions of plans that run in this process; the engine takes the cluster's slots for others.
 fn available_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn too_many_parts(name: &ObjectName, form: &str) -> CoordinatorError {
-    CoordinatorError::InvalidInput(format!(
-        "name {} has too many parts: give {form}",
-        name.parts.join(".")
-    ))
 }

@@ -195,6 +195,10 @@ impl From<ingot_engine::EngineError> for CoordinatorError {
             ingot_engine::EngineError::Catalog(inner) => Self::Catalog(inner),
             ingot_engine::EngineError::Sql(inner) => Self::Sql(inner),
             ingot_engine::EngineError::DataFusion(inner) => Self::DataFusion(*inner),
+            // Explained like errors of DataFusion.
+            view @ ingot_engine::EngineError::View { .. } => {
+                Self::DataFusion(DataFusionError::External(Box::new(view)))
+            }
             other => Self::Engine(other),
         }
     }

@@ -79,8 +79,14 @@ impl Coordinator {
             outcome = executed => outcome,
             () = context.cancel.cancelled() => Err(CoordinatorError::Cancelled { query_id: context.query_id }),
         };
+        let left_open = self.core().sessions.get(&session)?.transaction.is_some();
         // A result that is still being read does not need its session.
         self.close_session(&session).await?;
+        if left_open {
+            return Err(CoordinatorError::Unsupported(
+                "a transaction over several statements of a job".to_owned(),
+            ));
+        }
         outcome
     }
 }

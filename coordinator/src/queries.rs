@@ -192,6 +192,11 @@ impl QueryLog {
         records
     }
 
+    /// The ids of the statements that run now.
+    pub fn running_ids(&self) -> Vec<Uuid> {
+        self.running.lock().keys().copied().collect()
+    }
+
     /// How many statements run now.
     pub fn running_count(&self) -> usize {
         self.running.lock().len()

@@ -8,8 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use ingot_catalog::database::{Database, DatabaseLock, Dialect};
-use ingot_catalog::sql_catalog::SqlCatalog;
-use ingot_catalog::{Catalog, Storage, StorageConfig};
+use ingot_catalog::sql_catalog::{SqlCatalog, SqlCatalogOptions};
+use ingot_catalog::{
+    Catalog, RestCatalog as RestCatalogClient, RestCatalogOptions, Storage, StorageConfig,
+    VersionedCatalog,
+};
 use ingot_engine::catalog_list::CatalogList;
 use ingot_engine::codec::IngotPhysicalCodec;
 use ingot_engine::runtime::{RuntimeOptions, build_runtime};
@@ -21,13 +24,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, ClusterOptions, QueryEngine, QueryEngineOptions};
 use crate::coordinator::Coordinator;
-use crate::core::Core;
+use crate::core::{Core, MaintenanceOptions};
 use crate::error::{CoordinatorError, Result};
 use crate::flight::{FlightOptions, FlightServer};
 use crate::http::{self, RunView, StatusSource, StatusView, WorkerView};
 use crate::jobs::JobService;
 use crate::queries::QueryLog;
+use crate::rest::RestCatalog;
 use crate::sessions::{DEFAULT_SCHEMA, Sessions};
+use crate::transactions::ABANDONED_AFTER;
 
 /// How long a worker may be silent before it counts as lost.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,12 +46,18 @@ pub struct LakehouseOptions {
     pub catalog_name: String,
     /// Catalog database; without it, SQLite in the data folder.
     pub catalog_url: Option<String>,
-    /// Location of tables; without it, `warehouse` in the data folder.
+    /// Where the tables are, if not in the catalog database, which then has the jobs only.
+    pub rest_catalog: Option<RestCatalogOptions>,
+    /// Location of tables; without it, `warehouse` in the data folder. Those of a REST catalog are
+    /// where it says.
     pub warehouse: Option<String>,
+    /// Memory for parsed manifests, in bytes; 0 keeps none.
+    pub manifest_cache_bytes: u64,
     pub storage: StorageConfig,
     pub runtime: RuntimeOptions,
     pub engine: QueryEngineOptions,
     pub time_zone: String,
+    pub maintenance: MaintenanceOptions,
     /// Who holds the catalog, for the error that a second coordinator gets.
     pub holder: String,
 }
@@ -56,16 +67,23 @@ pub struct LakehouseOptions {
 pub struct ServeOptions {
     pub flight: FlightOptions,
     pub http_bind: SocketAddr,
+    /// The REST catalog on the HTTP port, unless it is off.
+    pub rest: Option<RestOptions>,
     /// Whether the schedules of pipelines start runs here.
     pub schedules: bool,
+}
+
+/// Settings of the REST catalog. Its users are those of Flight SQL.
+#[derive(Debug, Clone, Default)]
+pub struct RestOptions {
+    /// Whether clients get the S3 credentials of the configuration together with a table.
+    pub gives_credentials: bool,
 }
 
 /// How workers join.
 #[derive(Debug, Clone)]
 pub struct WorkerPortOptions {
     pub bind: SocketAddr,
-    /// Plan stages again while they run.
-    pub adaptive: bool,
 }
 
 /// An open lakehouse: catalog, engine and, if asked for, a port for workers.
@@ -91,15 +109,10 @@ impl Lakehouse {
     ) -> Result<Self> {
         let storage = Storage::new(options.storage.clone());
         let (database, lock) = open_database(&options).await?;
-        let warehouse = warehouse_location(&options)?;
-        let catalog = SqlCatalog::open(
-            &options.catalog_name,
-            database.clone(),
-            storage.clone(),
-            &warehouse,
-        )
-        .await?;
-        ensure_default_schema(catalog.as_ref()).await?;
+        let catalog = match &options.rest_catalog {
+            Some(rest) => open_rest_catalog(&options, rest.clone(), &storage).await?,
+            None => open_sql_catalog(&options, &database, lock.is_some(), &storage).await?,
+        };
         let catalogs: Vec<Arc<dyn Catalog>> = vec![catalog];
         let services = ScanServices::new(storage.clone());
         let runtime = build_runtime(storage.clone(), &options.runtime)?;
@@ -110,20 +123,24 @@ impl Lakehouse {
                     bind: workers.bind,
                     codec: Arc::new(IngotPhysicalCodec::with_services(services.clone())),
                     runtime: runtime.clone(),
-                    adaptive: workers.adaptive,
                     worker_timeout: WORKER_TIMEOUT,
                 })
                 .await?,
             ),
         };
         let core = Core {
-            catalog_list: CatalogList::new(catalogs.clone(), services),
+            catalog_list: CatalogList::with_manifest_cache(
+                catalogs.clone(),
+                services,
+                options.manifest_cache_bytes,
+            ),
             catalogs,
             runtime,
             engine: QueryEngine::new(cluster.clone(), options.engine.clone())?,
             sessions: Sessions::new(&options.catalog_name),
             queries: QueryLog::default(),
             time_zone: options.time_zone.clone(),
+            maintenance: options.maintenance,
             started: Instant::now(),
             jobs: OnceLock::new(),
         };
@@ -168,6 +185,50 @@ async fn open_database(options: &LakehouseOptions) -> Result<(Database, Option<D
         Dialect::Postgres => None,
     };
     Ok((database, lock))
+}
+
+/// Opens the tables of a catalog database, which nobody else uses if it `is_locked`.
+async fn open_sql_catalog(
+    options: &LakehouseOptions,
+    database: &Database,
+    is_locked: bool,
+    storage: &Arc<Storage>,
+) -> Result<Arc<dyn Catalog>> {
+    let warehouse = warehouse_location(options)?;
+    let catalog = SqlCatalog::open_with(
+        &options.catalog_name,
+        database.clone(),
+        storage.clone(),
+        &warehouse,
+        SqlCatalogOptions {
+            version_retention: options.maintenance.catalog_version_retention,
+            ..SqlCatalogOptions::default()
+        },
+    )
+    .await?;
+    ensure_default_schema(catalog.as_ref()).await?;
+    // Transactions in a database that nobody else uses are those of the dead.
+    let abandoned_after = match is_locked {
+        true => Duration::ZERO,
+        false => ABANDONED_AFTER,
+    };
+    let abandoned = catalog.roll_back_abandoned(abandoned_after).await?;
+    if abandoned > 0 {
+        tracing::info!(
+            count = abandoned,
+            "rolled back transactions that were never ended"
+        );
+    }
+    Ok(catalog)
+}
+
+/// Opens the tables of a REST catalog. Its schemas are others' business: none is made.
+async fn open_rest_catalog(
+    options: &LakehouseOptions,
+    rest: RestCatalogOptions,
+    storage: &Arc<Storage>,
+) -> Result<Arc<dyn Catalog>> {
+    Ok(RestCatalogClient::open(&options.catalog_name, storage.clone(), rest).await?)
 }
 
 fn warehouse_location(options: &LakehouseOptions) -> Result<String> {
@@ -234,6 +295,16 @@ impl Server {
                 source,
             })?;
         let service = Arc::new(lakehouse.coordinator.clone());
+        // The tables of a REST catalog are served by that catalog.
+        let catalogs = lakehouse.coordinator.core().catalogs.iter();
+        let own = catalogs.filter(|catalog| catalog.versioned().is_ok());
+        let own: Vec<Arc<dyn Catalog>> = own.cloned().collect();
+        let rest = options.rest.filter(|_| !own.is_empty());
+        let rest = rest.map(|rest| RestCatalog {
+            catalogs: own,
+            authentication: options.flight.authentication.clone(),
+            gives_credentials: rest.gives_credentials,
+        });
         let flight =
             FlightServer::start(options.flight, service, shutdown.clone().cancelled_owned())
                 .await?;
@@ -249,7 +320,8 @@ impl Server {
             }
             false => None,
         };
-        let http_task = tokio::spawn(http::serve(listener, status, shutdown.cancelled_owned()));
+        let http = http::serve(listener, status, rest, shutdown.cancelled_owned());
+        let http_task = tokio::spawn(http);
         Ok(Self {
             flight,
             http_address,

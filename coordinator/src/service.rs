@@ -136,7 +136,8 @@ pub trait SqlService: Send + Sync + 'static {
     /// Opens a session with the default catalog and schema on behalf of `user`.
     async fn open_session(&self, user: &str) -> Result<SessionId>;
 
-    /// Forgets a session and cancels what it runs. Not an error if it is gone already.
+    /// Forgets a session, cancels what it runs and rolls back its transaction. Not an error if it is
+    /// gone already.
     async fn close_session(&self, session: &SessionId) -> Result<()>;
 
     /// The catalog and the schema of names that give none.
@@ -170,9 +171,17 @@ pub trait SqlService: Send + Sync + 'static {
         Err(CoordinatorError::Unsupported(format!("action {action}")))
     }
 
-    /// The catalogs that SQL can name.
-    fn catalogs(&self) -> Vec<Arc<dyn Catalog>>;
+    /// The catalogs that SQL can name, on the session's branches or in its transaction.
+    async fn catalogs(&self, session: &SessionId) -> Result<Vec<Arc<dyn Catalog>>>;
 
-    /// Columns of a table as SQL sees them.
-    async fn table_schema(&self, catalog: &str, schema: &str, table: &str) -> Result<SchemaRef>;
+    /// The id of the session's transaction, if one is open.
+    async fn transaction(&self, session: &SessionId) -> Result<Option<Uuid>>;
+
+    /// Columns of a table of one of the session's catalogs as SQL sees them.
+    async fn table_schema(
+        &self,
+        catalog: &Arc<dyn Catalog>,
+        schema: &str,
+        table: &str,
+    ) -> Result<SchemaRef>;
 }

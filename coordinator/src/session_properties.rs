@@ -1,9 +1,12 @@
 //! What `SET SESSION` can change.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::cluster::Placement;
+use crate::core::MaintenanceOptions;
 use crate::error::{CoordinatorError, Result};
+use crate::units::parse_duration;
 
 /// One property of a session.
 #[derive(Debug, Clone, Copy)]
@@ -23,12 +26,27 @@ pub const TIME_ZONE: &str = "time_zone";
 /// The number of partitions that a plan aims at.
 pub const TARGET_PARTITIONS: &str = "target_partitions";
 
+/// The shortest retention that `expire_snapshots` takes.
+pub const EXPIRE_SNAPSHOTS_MIN_RETENTION: &str = "expire_snapshots_min_retention";
+/// The shortest retention that `remove_orphan_files` takes.
+pub const REMOVE_ORPHAN_FILES_MIN_RETENTION: &str = "remove_orphan_files_min_retention";
+
 /// All properties, sorted by name.
 pub const SESSION_PROPERTIES: &[SessionProperty] = &[
+    SessionProperty {
+        name: EXPIRE_SNAPSHOTS_MIN_RETENTION,
+        help: "shortest retention_threshold of expire_snapshots",
+        value_type: "duration",
+    },
     SessionProperty {
         name: PLACEMENT,
         help: "where statements run: auto, local (in the coordinator) or distributed (on workers)",
         value_type: "varchar",
+    },
+    SessionProperty {
+        name: REMOVE_ORPHAN_FILES_MIN_RETENTION,
+        help: "shortest retention_threshold of remove_orphan_files",
+        value_type: "duration",
     },
     SessionProperty {
         name: TARGET_PARTITIONS,
@@ -53,6 +71,12 @@ pub fn check(name: &str, value: &str) -> Result<()> {
         PLACEMENT => parse_placement(value)
             .map(|_| ())
             .ok_or_else(|| invalid("auto, local or distributed")),
+        EXPIRE_SNAPSHOTS_MIN_RETENTION | REMOVE_ORPHAN_FILES_MIN_RETENTION => {
+            match parse_duration(value) {
+                Some(_) => Ok(()),
+                None => Err(invalid("a duration such as 7d")),
+            }
+        }
         TARGET_PARTITIONS => match value.parse::<usize>() {
             Ok(count) if count <= 10_000 => Ok(()),
             _ => Err(invalid("a number from 0 to 10000")),
@@ -74,6 +98,19 @@ pub fn unknown(name: &str) -> CoordinatorError {
     CoordinatorError::InvalidInput(format!(
         "session property {name} does not exist; did you mean {nearest}?"
     ))
+}
+
+/// The value of one of the properties of retention: the session's, or the configuration's.
+pub fn minimum_retention(
+    name: &str,
+    properties: &BTreeMap<String, String>,
+    options: &MaintenanceOptions,
+) -> Duration {
+    let of_session = properties.get(name).and_then(|value| parse_duration(value));
+    of_session.unwrap_or(match name {
+        EXPIRE_SNAPSHOTS_MIN_RETENTION => options.expire_snapshots_min_retention,
+        _ => options.remove_orphan_files_min_retention,
+    })
 }
 
 /// Where this session's statements run.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::error::{CoordinatorError, Result};
 use crate::service::SessionId;
+use crate::transactions::OpenTransaction;
 
 /// A session not used for this long is forgotten.
 const IDLE_LIMIT: Duration = Duration::from_secs(8 * 3600);
@@ -26,6 +27,10 @@ pub struct Session {
     pub properties: BTreeMap<String, String>,
     /// Statements named by `PREPARE`.
     pub prepared: BTreeMap<String, Statement>,
+    /// The branches that `USE BRANCH` chose, by catalog; `main` of others.
+    pub branches: BTreeMap<String, String>,
+    /// What `START TRANSACTION` began.
+    pub transaction: Option<Arc<OpenTransaction>>,
 }
 
 /// All sessions of this coordinator.
@@ -53,8 +58,8 @@ impl Sessions {
         }
     }
 
-    /// Opens a session and forgets those that have been idle for too long.
-    pub fn open(&self, user: &str) -> SessionId {
+    /// Opens a session and forgets those that have been idle for too long, which are returned.
+    pub fn open(&self, user: &str) -> (SessionId, Vec<Arc<Session>>) {
         let id = SessionId::random();
         let session = Session {
             user: user.to_owned(),
@@ -62,20 +67,24 @@ impl Sessions {
             schema: DEFAULT_SCHEMA.to_owned(),
             properties: BTreeMap::new(),
             prepared: BTreeMap::new(),
+            branches: BTreeMap::new(),
+            transaction: None,
         };
         let opened = OpenSession {
             session: Arc::new(session),
             last_used: Instant::now(),
         };
         let mut open = self.open.lock();
-        open.retain(|_, other| other.last_used.elapsed() < IDLE_LIMIT);
+        let expired = open.extract_if(|_, other| other.last_used.elapsed() >= IDLE_LIMIT);
+        let expired = expired.map(|(_, other)| other.session).collect();
         open.insert(id, opened);
-        id
+        (id, expired)
     }
 
-    /// Forgets a session; one that is not open is forgotten already.
-    pub fn close(&self, id: &SessionId) {
-        self.open.lock().remove(id);
+    /// Forgets a session and returns it; one that is not open is forgotten already.
+    pub fn close(&self, id: &SessionId) -> Option<Arc<Session>> {
+        let closed = self.open.lock().remove(id)?;
+        Some(closed.session)
     }
 
     /// The session's state now. A statement keeps the state with which it began.

@@ -8,9 +8,10 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use ingot_catalog::Storage;
 
 use ingot_coordinator::cluster::QueryEngineOptions;
+use ingot_coordinator::core::MaintenanceOptions;
 use ingot_coordinator::flight::{Authentication, FlightOptions, TlsFiles};
 use ingot_coordinator::server::{
-    Lakehouse, LakehouseOptions, ServeOptions, Server, WorkerPortOptions,
+    Lakehouse, LakehouseOptions, RestOptions, ServeOptions, Server, WorkerPortOptions,
 };
 use ingot_engine::catalog_list::CatalogList;
 use ingot_engine::codec::IngotPhysicalCodec;
@@ -49,7 +50,6 @@ pub async fn coordinator(config: &Config, arguments: &CoordinatorArgs) -> Result
     }
     let workers = WorkerPortOptions {
         bind: config.coordinator.scheduler_bind,
-        adaptive: config.query.adaptive,
     };
     let options = served_options(&config, &arguments.data, "ingot coordinator");
     let lakehouse = Lakehouse::open(options, Some(workers)).await?;
@@ -115,7 +115,6 @@ pub async fn start_all_in_one(
     scheduler_bind.set_port(0);
     let workers = WorkerPortOptions {
         bind: scheduler_bind,
-        adaptive: config.query.adaptive,
     };
     let mut options = served_options(config, data, "ingot server");
     // One memory pool for the whole process: the coordinator's share and the workers'.
@@ -193,7 +192,9 @@ pub fn lakehouse_options(config: &Config, data: &Path, holder: &str) -> Lakehous
         data_dir: data.to_owned(),
         catalog_name: config.catalog.name.clone(),
         catalog_url: config.catalog.url.clone(),
+        rest_catalog: config.rest_catalog_options(),
         warehouse: config.catalog.warehouse.clone(),
+        manifest_cache_bytes: config.catalog.manifest_cache.0,
         storage: config.storage_config(),
         runtime: RuntimeOptions {
             memory_limit_bytes: config.query.local_memory.0 as usize,
@@ -205,6 +206,14 @@ pub fn lakehouse_options(config: &Config, data: &Path, holder: &str) -> Lakehous
             ..QueryEngineOptions::default()
         },
         time_zone: config.query.time_zone.clone(),
+        maintenance: MaintenanceOptions {
+            expire_snapshots_min_retention: config.maintenance.expire_snapshots_min_retention.0,
+            remove_orphan_files_min_retention: config
+                .maintenance
+                .remove_orphan_files_min_retention
+                .0,
+            catalog_version_retention: config.catalog.version_retention.0,
+        },
         holder: format!("{holder}, process {}", std::process::id()),
     }
 }
@@ -250,6 +259,9 @@ fn serve_options(config: &Config, ports: &PortArgs) -> Result<ServeOptions> {
             ..FlightOptions::default()
         },
         http_bind,
+        rest: config.coordinator.rest_catalog.then_some(RestOptions {
+            gives_credentials: config.coordinator.rest_catalog_credentials,
+        }),
         schedules: config.jobs.schedules,
     })
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
@@ -22,6 +23,9 @@ use crate::cli::{ConnectArgs, OutputFormat, SqlArgs};
 use crate::config::Config;
 use crate::error::Result;
 
+/// How long to wait for the server at the end.
+const END_SESSION_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Runs the shell; the exit code is 0 only if every statement succeeded.
 pub async fn run(config: &Config, arguments: SqlArgs) -> Result<ExitCode> {
     let executor = connect(config, &arguments.connect).await?;
@@ -40,7 +44,10 @@ pub async fn run(config: &Config, arguments: SqlArgs) -> Result<ExitCode> {
         },
         history_file: default_history_file(),
     };
-    Ok(run_shell(options, executor).await)
+    let exit_code = run_shell(options, Arc::clone(&executor)).await;
+    // A server that does not answer any more ends the session by itself.
+    let _ = tokio::time::timeout(END_SESSION_PATIENCE, executor.end_session()).await;
+    Ok(exit_code)
 }
 
 async fn connect(config: &Config, connect: &ConnectArgs) -> Result<Arc<dyn StatementExecutor>> {
@@ -118,6 +125,17 @@ impl StatementExecutor for LocalExecutor {
                 StatementResult::Rows { schema, stream }
             }
         })
+    }
+
+    async fn end_session(&self) -> ingot_client::Result<()> {
+        let coordinator = &self.coordinator;
+        let open = coordinator.transaction(&self.session).await;
+        if open.map_err(client_error)?.is_some() {
+            // The process ends next: it does not wait for what closing a session begins.
+            self.execute("ROLLBACK", Uuid::new_v4()).await?;
+        }
+        let closed = coordinator.close_session(&self.session).await;
+        closed.map_err(client_error)
     }
 
     async fn cancel(&self, query_id: Uuid) -> ingot_client::Result<bool> {

@@ -22,6 +22,7 @@ use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
+use super::collected_joins::{BroadcastPlanner, rules_with_broadcasts};
 use super::execution::{ExecuteOptions, Inner, PlannedQuery};
 use super::failure::{ballista_failure, is_broken_connection, job_failure};
 use super::local::add_scan;
@@ -29,6 +30,7 @@ use super::placement::no_workers;
 use super::progress::{ProgressCounts, QueryProgress};
 use super::results::BatchSender;
 use super::scheduler::{Cluster, MAX_MESSAGE_BYTES};
+use super::shuffle_order::SortAfterShuffle;
 use crate::error::{CoordinatorError, Result};
 
 /// How often a job's progress is looked at.
@@ -143,35 +145,30 @@ fn lost(error: impl std::fmt::Display) -> RunError {
 }
 
 /// A session for planning on the workers: `state` with the settings that Ballista needs.
-pub(super) fn cluster_session(state: &SessionState, slots: usize, adaptive: bool) -> SessionState {
-    let mut config = state
+pub(super) fn cluster_session(state: &SessionState, slots: usize) -> SessionState {
+    let config = state
         .config()
         .clone()
         .upgrade_for_ballista()
         // The catalogs are those of `state`: building must not put an empty one in their place.
         .with_create_default_catalog_and_schema(false)
         .with_target_partitions(slots.max(1))
-        .with_ballista_adaptive_query_planner(adaptive)
+        .with_ballista_adaptive_query_planner(false)
         .with_ballista_grpc_client_max_message_size(MAX_MESSAGE_BYTES)
         // A lost worker is known from its heartbeats; waiting for it long only delays the retry.
         .set_u64(BALLISTA_CLIENT_IO_RETRIES_TIMES, u64::from(FETCH_TRIES))
-        .set_u64(BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS, FETCH_PAUSE_MILLIS);
-    if !adaptive {
-        // Planned all at once, sort-merge joins cost several times a hash join; the memory pool
-        // still bounds the build side.
-        config = config.set_bool("datafusion.optimizer.prefer_hash_join", true);
-        // Joins that collect one side are Ballista's choice. It takes back DataFusion's where they
-        // are wrong on several tasks, after what is above them was planned for one partition:
-        // every partition would then have an aggregate, or a sort, of its own.
-        for limit in ["threshold", "threshold_rows"] {
-            let name = format!("datafusion.optimizer.hash_join_single_partition_{limit}");
-            config = config.set_u64(&name, 0);
-        }
-    }
+        .set_u64(BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS, FETCH_PAUSE_MILLIS)
+        // Sort-merge joins cost several times a hash join; the memory pool still bounds the build
+        // side.
+        .set_bool("datafusion.optimizer.prefer_hash_join", true);
     let rules = with_ballista_optimizer_rules(state.optimizers());
+    let physical_rules = rules_with_broadcasts(state, &config);
     SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .with_optimizer_rules(rules)
+        .with_physical_optimizer_rules(physical_rules)
+        .with_physical_optimizer_rule(Arc::new(SortAfterShuffle))
+        .with_query_planner(Arc::new(BroadcastPlanner))
         .build()
 }
 
@@ -199,7 +196,7 @@ impl Job {
         if slots == 0 {
             return Err(no_workers(Some(cluster.as_ref())));
         }
-        let session = cluster_session(&planned.state, slots, cluster.adaptive);
+        let session = cluster_session(&planned.state, slots);
         let context = Arc::new(SessionContext::new_with_state(session));
         let (sender, status) = mpsc::channel(STATUS_BUFFER);
         let id = cluster

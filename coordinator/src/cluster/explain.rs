@@ -40,17 +40,12 @@ pub(super) async fn explain(
         return Err(no_workers(None));
     };
     let slots = cluster.total_slots().await;
-    let session = cluster_session(&planned.state, slots, false);
+    let session = cluster_session(&planned.state, slots);
     let plan = session.create_physical_plan(&planned.logical).await?;
     let job_id = JobId::from(options.query_id.to_string());
     let stages = DefaultDistributedPlanner::new()
         .plan_query_stages(&job_id, plan, session.config_options())
         .map_err(ballista_failure)?;
-    if cluster.adaptive {
-        text.push_str(
-            "adaptive: joins and stages may change with the sizes that are measured on the way\n",
-        );
-    }
     for stage in stages {
         let partitions = input_partitions(stage.as_ref());
         let _ = write!(

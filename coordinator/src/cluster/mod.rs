@@ -3,6 +3,7 @@
 //! [`Cluster`] is the scheduler and what it knows of the workers. [`QueryEngine`] takes a logical
 //! plan, chooses a place for it and hands back its rows.
 
+mod collected_joins;
 mod distributed;
 mod execution;
 mod explain;
@@ -13,6 +14,7 @@ mod placement;
 mod progress;
 mod results;
 mod scheduler;
+mod shuffle_order;
 
 pub use execution::{
     ExecuteOptions, ExecutedQuery, Placement, QueryEngine, QueryEngineOptions, UsedPlacement,

@@ -83,68 +83,67 @@ fn reads_only_files(plan: &Arc<dyn ExecutionPlan>) -> bool {
     }) && reads_files
 }
 
-/// Whether an order is made below a join and needed above it.
+/// Whether Ballista 55 would return other rows than DataFusion, or none at all.
+fn is_wrong_when_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    any_node(plan, &|node| {
+        is_ordered_join(node)
+            || is_unchecked_scalar_subquery(node)
+            || is_null_aware_join(node)
+            || is_union_without_scan(node)
+    })
+}
+
+/// Whether `is_meant` says yes for the plan's root or a node below it.
+fn any_node(
+    plan: &Arc<dyn ExecutionPlan>,
+    is_meant: &impl Fn(&Arc<dyn ExecutionPlan>) -> bool,
+) -> bool {
+    is_meant(plan)
+        || plan
+            .children()
+            .into_iter()
+            .any(|child| any_node(child, is_meant))
+}
+
+/// Whether an order is made below this join, and perhaps needed above it.
 ///
 /// DataFusion pushes sorts below joins that keep the order of one input. Ballista 55 chooses the
 /// sides of joins again, from measured sizes, once the inputs are known, and the order is lost:
 /// `ORDER BY` would return unordered rows. Such plans run in the coordinator.
-fn relies_on_join_order(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let is_ordered_join = plan.downcast_ref::<HashJoinExec>().is_some()
-        && plan.properties().output_ordering().is_some();
-    is_ordered_join || plan.children().into_iter().any(relies_on_join_order)
+fn is_ordered_join(node: &Arc<dyn ExecutionPlan>) -> bool {
+    node.downcast_ref::<HashJoinExec>().is_some() && node.properties().output_ordering().is_some()
 }
 
-/// Whether Ballista 55 would return other rows than DataFusion.
-fn is_wrong_when_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    relies_on_join_order(plan)
-        || has_unchecked_scalar_subquery(plan)
-        || has_null_aware_join(plan)
-        || has_union_without_scan(plan)
-}
-
-/// Whether a branch of a union reads no file, since it has none or only constants.
+/// Whether a branch of this union reads no file, since it has none or only constants.
 ///
 /// Ballista 55 leaves such a branch out of some of the stage's tasks and then refuses their reports,
 /// as they have the metrics of fewer operators: the query would never end.
-fn has_union_without_scan(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let children = plan.children();
-    let is_union = plan.downcast_ref::<UnionExec>().is_some()
-        || plan.downcast_ref::<InterleaveExec>().is_some();
-    let has_other_leaf = || {
-        !every_leaf(plan, &mut |leaf| {
+fn is_union_without_scan(node: &Arc<dyn ExecutionPlan>) -> bool {
+    let is_union = node.downcast_ref::<UnionExec>().is_some()
+        || node.downcast_ref::<InterleaveExec>().is_some();
+    is_union
+        && !every_leaf(node, &mut |leaf| {
             leaf.downcast_ref::<DataSourceExec>().is_some_and(|source| {
                 let files = source.data_source().downcast_ref::<FileScanConfig>();
                 files.is_some_and(|files| !files.file_groups.is_empty())
             })
         })
-    };
-    (is_union && has_other_leaf()) || children.into_iter().any(has_union_without_scan)
 }
 
-/// Whether there is a `NOT IN` over keys that can be null. Ballista 55 runs its join in one task,
+/// Whether this is a `NOT IN` over keys that can be null. Ballista 55 runs its join in one task,
 /// and refuses it when the side to be collected is large.
-fn has_null_aware_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let is_null_aware = plan
-        .downcast_ref::<HashJoinExec>()
-        .is_some_and(|join| join.null_aware);
-    is_null_aware || plan.children().into_iter().any(has_null_aware_join)
+fn is_null_aware_join(node: &Arc<dyn ExecutionPlan>) -> bool {
+    node.downcast_ref::<HashJoinExec>()
+        .is_some_and(|join| join.null_aware)
 }
 
-/// Whether a scalar subquery may have several rows, which is an error.
+/// Whether a scalar subquery of this node may have several rows, which is an error.
 ///
 /// Ballista plans scalar subqueries as joins, which do not check that and would return a row for
 /// each. A subquery that surely has at most one row is the same either way.
-fn has_unchecked_scalar_subquery(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let children = plan.children();
-    if plan.downcast_ref::<ScalarSubqueryExec>().is_some()
-        && !children
-            .iter()
-            .skip(1)
-            .all(|subquery| has_at_most_one_row(subquery))
-    {
-        return true;
-    }
-    children.into_iter().any(has_unchecked_scalar_subquery)
+fn is_unchecked_scalar_subquery(node: &Arc<dyn ExecutionPlan>) -> bool {
+    node.downcast_ref::<ScalarSubqueryExec>().is_some()
+        && !node.children().into_iter().skip(1).all(has_at_most_one_row)
 }
 
 fn has_at_most_one_row(plan: &Arc<dyn ExecutionPlan>) -> bool {

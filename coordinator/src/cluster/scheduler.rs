@@ -56,16 +56,12 @@ pub struct ClusterOptions {
     pub codec: Arc<dyn PhysicalExtensionCodec>,
     /// The process-wide runtime (object stores, caches, memory pool).
     pub runtime: Arc<RuntimeEnv>,
-    /// Plan stage by stage from measured sizes (`true`) or all at once (`false`).
-    pub adaptive: bool,
     /// A worker from which nothing was heard for so long is lost. Workers call every second.
     pub worker_timeout: Duration,
 }
 
 impl ClusterOptions {
-    /// A cluster with the defaults: adaptive planning (faster than static planning in every
-    /// measurement, and no less exact when workers are killed, see `losses`), workers lost after
-    /// 10 s of silence.
+    /// A cluster whose workers are lost after 10 s of silence.
     pub fn new(
         bind: SocketAddr,
         codec: Arc<dyn PhysicalExtensionCodec>,
@@ -75,7 +71,6 @@ impl ClusterOptions {
             bind,
             codec,
             runtime,
-            adaptive: true,
             worker_timeout: Duration::from_secs(10),
         }
     }
@@ -110,7 +105,6 @@ pub struct Cluster {
     pub(super) state: BallistaCluster,
     /// The same workers as in `state`, and which jobs were hurt by losing one.
     pub(super) losses: Arc<WatchedClusterState>,
-    pub(super) adaptive: bool,
     address: SocketAddr,
     worker_timeout: Duration,
     /// Its own runtime: planning wants big stacks, and jobs must not wait for other work.
@@ -122,7 +116,6 @@ impl std::fmt::Debug for Cluster {
         formatter
             .debug_struct("Cluster")
             .field("address", &self.address)
-            .field("adaptive", &self.adaptive)
             .finish_non_exhaustive()
     }
 }
@@ -147,7 +140,6 @@ impl Cluster {
                 action: "start the threads of the scheduler".to_string(),
                 source,
             })?;
-        let adaptive = options.adaptive;
         let worker_timeout = options.worker_timeout;
         let losses = Arc::new(WatchedClusterState::default());
         let watched = Arc::clone(&losses);
@@ -192,7 +184,6 @@ impl Cluster {
             scheduler: Arc::new(scheduler),
             state,
             losses,
-            adaptive,
             address,
             worker_timeout,
             runtime: Some(runtime),

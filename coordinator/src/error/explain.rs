@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
-use datafusion::common::SchemaError;
+use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use ingot_catalog::CatalogError;
 use ingot_engine::EngineError;
@@ -34,19 +34,29 @@ pub(super) fn catalog_code(error: &CatalogError) -> ErrorCode {
         CatalogError::TableNotFound { .. }
         | CatalogError::ViewNotFound { .. }
         | CatalogError::SchemaNotFound { .. }
-        | CatalogError::VersionNotFound { .. } => ErrorCode::NotFound,
+        | CatalogError::VersionNotFound { .. }
+        | CatalogError::ReferenceNotFound { .. } => ErrorCode::NotFound,
         CatalogError::TableExists { .. }
         | CatalogError::ViewExists { .. }
-        | CatalogError::SchemaExists { .. } => ErrorCode::AlreadyExists,
-        CatalogError::SchemaNotEmpty { .. } | CatalogError::Locked { .. } => {
-            ErrorCode::FailedPrecondition
+        | CatalogError::SchemaExists { .. }
+        | CatalogError::ReferenceExists { .. } => ErrorCode::AlreadyExists,
+        CatalogError::SchemaNotEmpty { .. }
+        | CatalogError::Locked { .. }
+        | CatalogError::FilesInUse { .. }
+        | CatalogError::ReferenceEnded { .. } => ErrorCode::FailedPrecondition,
+        CatalogError::NotAllowed { .. } | CatalogError::RemoteAccess { .. } => {
+            ErrorCode::PermissionDenied
         }
-        CatalogError::NotAllowed { .. } => ErrorCode::PermissionDenied,
-        CatalogError::CommitConflict { .. } => ErrorCode::Conflict,
-        CatalogError::InvalidInput(_) | CatalogError::IsView { .. } => ErrorCode::InvalidInput,
+        CatalogError::CommitConflict { .. }
+        | CatalogError::MergeConflict { .. }
+        | CatalogError::TransactionConflict { .. } => ErrorCode::Conflict,
+        CatalogError::InvalidInput(_)
+        | CatalogError::IsView { .. }
+        | CatalogError::IsTable { .. } => ErrorCode::InvalidInput,
         CatalogError::Unsupported(_) => ErrorCode::Unsupported,
         CatalogError::Storage { .. }
         | CatalogError::Metadata { .. }
+        | CatalogError::Remote { .. }
         | CatalogError::CommitStateUnknown { .. }
         | CatalogError::Database { .. } => ErrorCode::Unavailable,
     }
@@ -65,7 +75,9 @@ pub(super) fn engine_code(error: &EngineError) -> ErrorCode {
     match error {
         EngineError::Catalog(inner) => catalog_code(inner),
         EngineError::Sql(inner) => sql_code(inner),
-        EngineError::DataFusion(inner) => explain_datafusion(inner).0,
+        EngineError::DataFusion(inner) | EngineError::View { source: inner, .. } => {
+            explain_datafusion(inner).0
+        }
         EngineError::UnsupportedType { .. } | EngineError::Unsupported(_) => ErrorCode::Unsupported,
         EngineError::CorruptFile { .. } => ErrorCode::Unavailable,
         EngineError::Iceberg { .. }
@@ -107,7 +119,10 @@ fn explain(error: &DataFusionError, depth: usize) -> (ErrorCode, String) {
             (ErrorCode::InvalidInput, explain_schema_error(inner))
         }
         DataFusionError::Plan(message) => {
-            let explained = wrong_arguments(message).unwrap_or_else(|| sentence(message));
+            let explained = wrong_arguments(message)
+                .or_else(|| same_names(message))
+                .or_else(|| wrong_column_count(message))
+                .unwrap_or_else(|| sentence(message));
             (ErrorCode::InvalidInput, explained)
         }
         DataFusionError::Configuration(message) | DataFusionError::Execution(message) => {
@@ -169,6 +184,7 @@ fn explain_foreign(error: &(dyn Error + 'static), depth: usize) -> (ErrorCode, S
         if let Some(engine) = error.downcast_ref::<EngineError>() {
             return match engine {
                 EngineError::DataFusion(inner) => explain(inner, depth - 1),
+                EngineError::View { view, source } => explain_view(view, source, depth - 1),
                 other => (engine_code(other), other.to_string()),
             };
         }
@@ -192,6 +208,16 @@ fn explain_foreign(error: &(dyn Error + 'static), depth: usize) -> (ErrorCode, S
     (ErrorCode::Internal, one_line(&error.to_string()))
 }
 
+/// Why the query of a view cannot be planned.
+fn explain_view(view: &str, source: &DataFusionError, depth: usize) -> (ErrorCode, String) {
+    let (code, message) = explain(source, depth);
+    // Errors of views in it begin with their own names.
+    match message.starts_with("view ") {
+        true => (code, message),
+        false => (code, format!("view {view}: {message}")),
+    }
+}
+
 /// A call that no signature fits. DataFusion tells it with all its attempts, and blames
 /// itself.
 fn wrong_arguments(message: &str) -> Option<String> {
@@ -203,30 +229,71 @@ fn wrong_arguments(message: &str) -> Option<String> {
     ))
 }
 
+/// Two columns of one name in a list of expressions.
+fn same_names(message: &str) -> Option<String> {
+    let (_, expressions) =
+        message.split_once("require unique expression names but the expression \"")?;
+    let (expression, _) = expressions.split_once("\" at position")?;
+    let is_column = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$');
+    let name = match expression.chars().all(is_column) {
+        true => expression.rsplit('.').next().unwrap_or(expression),
+        false => expression,
+    };
+    Some(column_twice(&sql_types(name)))
+}
+
+fn column_twice(name: &str) -> String {
+    format!("column name {name} is there twice: give one of them another with AS")
+}
+
+/// Says how to write an `INSERT` whose query has too few or too many columns.
+fn wrong_column_count(message: &str) -> Option<String> {
+    message
+        .starts_with("Column count doesn't match insert query")
+        .then(|| {
+            "the inserted rows do not have as many columns as the table: list those that they have, \
+             as in INSERT INTO t (a, b)"
+                .to_string()
+        })
+}
+
 fn explain_schema_error(error: &SchemaError) -> String {
-    let SchemaError::FieldNotFound {
-        field,
-        valid_fields,
-    } = error
-    else {
-        return sentence(&error.to_string());
+    let (field, valid_fields) = match error {
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => (field, valid_fields),
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => return column_twice(name),
+        SchemaError::AmbiguousReference { field } => {
+            let name = field.quoted_flat_name();
+            return format!("column {name} is ambiguous: several columns have this name");
+        }
     };
     let column = field.quoted_flat_name();
-    let text = error.to_string();
+    // Hidden columns, and those of our own, such as the position of a row that is changed, are
+    // nobody's business.
+    let is_visible = |column: &&Column| !column.name.starts_with('$');
+    let visible: Vec<Column> = valid_fields.iter().filter(is_visible).cloned().collect();
+    let among_visible = SchemaError::FieldNotFound {
+        field: field.clone(),
+        valid_fields: visible.clone(),
+    };
+    let text = among_visible.to_string();
     let first_line = text.lines().next().unwrap_or_default();
     if let Some((_, suggestion)) = first_line.split_once(". Did you mean '") {
         let name = suggestion.trim_end_matches("'?");
         return format!("column {column} does not exist; did you mean {name}?");
     }
-    if valid_fields.is_empty() {
+    if visible.is_empty() {
         return format!("column {column} does not exist");
     }
-    let mut names: Vec<String> = valid_fields
+    let mut names: Vec<String> = visible
         .iter()
         .take(MAX_LISTED_COLUMNS)
         .map(|valid| valid.quoted_flat_name())
         .collect();
-    if valid_fields.len() > MAX_LISTED_COLUMNS {
+    if visible.len() > MAX_LISTED_COLUMNS {
         names.push("…".to_string());
     }
     format!(
@@ -283,8 +350,6 @@ fn sql_type(word: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::common::Column;
-
     use super::*;
 
     #[test]
@@ -331,6 +396,19 @@ mod tests {
                 ErrorCode::InvalidInput,
                 "column custmer_id does not exist; did you mean customer_id?".to_string()
             )
+        );
+    }
+
+    #[test]
+    fn columns_that_are_not_a_users_are_not_named() {
+        let valid_fields = ["id", "$path", "$row_file", "$row_pos"];
+        let error = SchemaError::FieldNotFound {
+            field: Box::new(Column::from_name("$row_fil")),
+            valid_fields: valid_fields.map(Column::from_name).to_vec(),
+        };
+        assert_eq!(
+            explain_schema_error(&error),
+            "column \"$row_fil\" does not exist; there are id"
         );
     }
 

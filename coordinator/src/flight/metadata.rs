@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{GetDbSchemasBuilder, GetTablesBuilder};
 use arrow_flight::sql::{
     CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables,
 };
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use ingot_catalog::{Catalog, CatalogError};
 
 use super::results::client_schema;
 use crate::error::{CoordinatorError, ErrorCode, Result};
-use crate::service::SqlService;
+use crate::service::{SessionId, SqlService};
 
 /// Tables that have rows of their own.
 pub(super) const TABLE_TYPE: &str = "TABLE";
@@ -29,9 +29,12 @@ pub(super) fn flight_error(error: FlightError) -> CoordinatorError {
 }
 
 /// `GetCatalogs`.
-pub(super) fn catalogs(service: &Arc<dyn SqlService>) -> Result<RecordBatch> {
+pub(super) async fn catalogs(
+    service: &Arc<dyn SqlService>,
+    session: &SessionId,
+) -> Result<RecordBatch> {
     let mut builder = CommandGetCatalogs {}.into_builder();
-    for catalog in service.catalogs() {
+    for catalog in service.catalogs(session).await? {
         builder.append(catalog.name());
     }
     builder.build().map_err(flight_error)
@@ -48,10 +51,11 @@ pub(super) fn table_types() -> Result<RecordBatch> {
 /// `GetDbSchemas`.
 pub(super) async fn schemas(
     service: &Arc<dyn SqlService>,
+    session: &SessionId,
     command: CommandGetDbSchemas,
 ) -> Result<RecordBatch> {
     let pattern = command.db_schema_filter_pattern.clone();
-    let wanted = matching_catalogs(service, command.catalog.as_deref());
+    let wanted = matching_catalogs(service, session, command.catalog.as_deref()).await?;
     let mut builder: GetDbSchemasBuilder = command.into_builder();
     for catalog in wanted {
         for schema in catalog.list_schemas().await? {
@@ -64,18 +68,22 @@ pub(super) async fn schemas(
 }
 
 /// Catalog, schema and name of a table or view, and whether it is a view.
-type ListedTable = (String, String, String, bool);
+type ListedTable = (Arc<dyn Catalog>, String, String, bool);
+
+/// A listed table and its columns.
+type DescribedTable = (ListedTable, SchemaRef);
 
 /// `GetTables`, with the columns of each table if asked for.
 pub(super) async fn tables(
     service: &Arc<dyn SqlService>,
+    session: &SessionId,
     command: CommandGetTables,
 ) -> Result<RecordBatch> {
     let mut names: Vec<ListedTable> = Vec::new();
     let wants = |table_type: &str| {
         command.table_types.is_empty() || command.table_types.iter().any(|name| name == table_type)
     };
-    for catalog in matching_catalogs(service, command.catalog.as_deref()) {
+    for catalog in matching_catalogs(service, session, command.catalog.as_deref()).await? {
         for schema in catalog.list_schemas().await? {
             if !matches_pattern(command.db_schema_filter_pattern.as_deref(), &schema) {
                 continue;
@@ -101,47 +109,58 @@ pub(super) async fn tables(
             found.sort();
             for (table, is_view) in found {
                 if matches_pattern(command.table_name_filter_pattern.as_deref(), &table) {
-                    names.push((catalog.name().to_string(), schema.clone(), table, is_view));
+                    names.push((Arc::clone(&catalog), schema.clone(), table, is_view));
                 }
             }
         }
     }
     let include_schema = command.include_schema;
-    let described: Vec<Option<_>> = stream::iter(names)
-        .map(
-            |(catalog, schema, table, is_view): ListedTable| async move {
-                let columns = if include_schema {
-                    match service.table_schema(&catalog, &schema, &table).await {
-                        Ok(columns) => client_schema(&columns),
-                        // Dropped since the tables were listed.
-                        Err(error) if error.code() == ErrorCode::NotFound => return Ok(None),
-                        Err(error) => return Err(error),
-                    }
-                } else {
-                    Arc::new(Schema::empty())
-                };
-                Ok(Some((catalog, schema, table, is_view, columns)))
-            },
-        )
+    let described: Vec<_> = names
+        .into_iter()
+        .map(|listed| describe(service, listed, include_schema).boxed())
+        .collect();
+    let described: Vec<Option<DescribedTable>> = stream::iter(described)
         .buffered(CONCURRENT_LOADS)
         .try_collect()
         .await?;
     let mut builder: GetTablesBuilder = command.into_builder();
-    for (catalog, schema, table, is_view, columns) in described.into_iter().flatten() {
+    for ((catalog, schema, table, is_view), columns) in described.into_iter().flatten() {
         let table_type = if is_view { VIEW_TYPE } else { TABLE_TYPE };
         builder
-            .append(catalog, schema, table, table_type, &columns)
+            .append(catalog.name(), schema, table, table_type, &columns)
             .map_err(flight_error)?;
     }
     builder.build().map_err(flight_error)
 }
 
-fn matching_catalogs(service: &Arc<dyn SqlService>, name: Option<&str>) -> Vec<Arc<dyn Catalog>> {
-    service
-        .catalogs()
-        .into_iter()
-        .filter(|catalog| name.is_none_or(|wanted| wanted == catalog.name()))
-        .collect()
+/// A table with its columns, if they are asked for; `None` when it was dropped since it was listed.
+async fn describe(
+    service: &Arc<dyn SqlService>,
+    listed: ListedTable,
+    include_schema: bool,
+) -> Result<Option<DescribedTable>> {
+    if !include_schema {
+        return Ok(Some((listed, Arc::new(Schema::empty()))));
+    }
+    let (catalog, schema, table, _) = &listed;
+    match service.table_schema(catalog, schema, table).await {
+        Ok(columns) => {
+            let columns = client_schema(&columns);
+            Ok(Some((listed, columns)))
+        }
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn matching_catalogs(
+    service: &Arc<dyn SqlService>,
+    session: &SessionId,
+    name: Option<&str>,
+) -> Result<Vec<Arc<dyn Catalog>>> {
+    let mut catalogs = service.catalogs(session).await?;
+    catalogs.retain(|catalog| name.is_none_or(|wanted| wanted == catalog.name()));
+    Ok(catalogs)
 }
 
 /// One element of a `LIKE` pattern.

@@ -23,6 +23,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod transactions;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,8 +36,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 
+pub use crate::authentication::Authentication;
 pub use actions::{CANCEL_QUERY_ACTION, QUERY_PROGRESS_ACTION};
-pub use authentication::{ANONYMOUS_USER, Authentication};
 pub use results::{client_schema, conform};
 pub use sql_info::SERVER_NAME;
 pub use sql_service::QUERY_ID_HEADER;

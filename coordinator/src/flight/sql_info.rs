@@ -13,6 +13,8 @@ use arrow_flight::sql::{
     XdbcDataType, XdbcDatetimeSubcode,
 };
 
+use crate::transactions::LONGEST_TRANSACTION;
+
 /// The name of the server, as clients show it.
 pub const SERVER_NAME: &str = "Ingot";
 
@@ -127,13 +129,14 @@ pub(super) fn sql_info() -> Result<SqlInfoData, FlightError> {
     info.append(SqlInfo::FlightSqlServerSubstrait, false);
     info.append(
         SqlInfo::FlightSqlServerTransaction,
-        SqlSupportedTransaction::None as i32,
+        SqlSupportedTransaction::Transaction as i32,
     );
     info.append(SqlInfo::FlightSqlServerCancel, true);
     info.append(SqlInfo::FlightSqlServerBulkIngestion, false);
     info.append(SqlInfo::FlightSqlServerIngestTransactionsSupported, false);
     info.append(SqlInfo::FlightSqlServerStatementTimeout, 0i32);
-    info.append(SqlInfo::FlightSqlServerTransactionTimeout, 0i32);
+    let longest_ms = i32::try_from(LONGEST_TRANSACTION.as_millis()).unwrap_or(i32::MAX);
+    info.append(SqlInfo::FlightSqlServerTransactionTimeout, longest_ms);
     info.append(SqlInfo::SqlDdlCatalog, false);
     info.append(SqlInfo::SqlDdlSchema, true);
     info.append(SqlInfo::SqlDdlTable, true);
@@ -220,12 +223,17 @@ pub(super) fn sql_info() -> Result<SqlInfoData, FlightError> {
     info.append(SqlInfo::SqlMaxRowSizeIncludesBlobs, true);
     info.append(
         SqlInfo::SqlDefaultTransactionIsolation,
-        SqlTransactionIsolationLevel::SqlTransactionNone as i32,
+        SqlTransactionIsolationLevel::SqlTransactionRepeatableRead as i32,
     );
-    info.append(SqlInfo::SqlTransactionsSupported, false);
+    info.append(SqlInfo::SqlTransactionsSupported, true);
+    // Snapshot isolation: more than the weaker ones ask for, and not serializable.
     info.append(
         SqlInfo::SqlSupportedTransactionsIsolationLevels,
-        mask(&[SqlTransactionIsolationLevel::SqlTransactionNone as i32]),
+        mask(&[
+            SqlTransactionIsolationLevel::SqlTransactionReadUncommitted as i32,
+            SqlTransactionIsolationLevel::SqlTransactionReadCommitted as i32,
+            SqlTransactionIsolationLevel::SqlTransactionRepeatableRead as i32,
+        ]),
     );
     info.append(SqlInfo::SqlDataDefinitionCausesTransactionCommit, false);
     info.append(SqlInfo::SqlDataDefinitionsInTransactionsIgnored, false);

@@ -45,6 +45,7 @@ use super::statements::{
     PendingResult, Statement, StatementMetadata, Statements, check_parameters,
 };
 use super::tickets::Handles;
+use super::transactions;
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementDescription;
 
@@ -58,6 +59,8 @@ type DoGetStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send 
 pub(super) struct PreparedStatement {
     pub(super) statement: Statement,
     description: StatementDescription,
+    /// The transaction that it is part of.
+    transaction_id: Option<Bytes>,
 }
 
 /// Flight SQL over a [`crate::service::SqlService`].
@@ -99,19 +102,6 @@ pub(super) fn encode_schema(schema: &Schema) -> Result<Bytes> {
     let options = IpcWriteOptions::default();
     let IpcMessage(bytes) = SchemaAsIpc::new(schema, &options).try_into()?;
     Ok(bytes)
-}
-
-fn refuse_transaction(transaction: Option<&Bytes>) -> Result<()> {
-    match transaction {
-        Some(id) if !id.is_empty() => Err(transactions_unsupported()),
-        _ => Ok(()),
-    }
-}
-
-fn transactions_unsupported() -> CoordinatorError {
-    CoordinatorError::Unsupported(
-        "a transaction over several statements (each commits by itself)".to_string(),
-    )
 }
 
 /// A `FlightInfo` with the one endpoint that clients without a cluster in mind read.
@@ -213,6 +203,20 @@ impl FlightSql {
         Ok(Response::new(info))
     }
 
+    /// A prepared statement that is about to be executed.
+    async fn find_executable(
+        &self,
+        caller: &Caller,
+        handle: &[u8],
+    ) -> Result<(Statement, StatementDescription)> {
+        let found = self.find_prepared(caller, handle)?;
+        let transaction_id = self.prepared.with(&caller.session.user, handle, |found| {
+            found.transaction_id.clone()
+        })?;
+        transactions::check(self, &found.0.session, transaction_id.as_ref()).await?;
+        Ok(found)
+    }
+
     fn find_prepared(
         &self,
         caller: &Caller,
@@ -301,7 +305,7 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let caller = caller_of(&request)?;
-        refuse_transaction(query.transaction_id.as_ref())?;
+        transactions::check(self, &caller.session, query.transaction_id.as_ref()).await?;
         let description = self.describe(&caller, &query.query).await?;
         let statement = Statement {
             session: caller.session,
@@ -326,7 +330,7 @@ impl FlightSqlService for FlightSql {
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
         let caller = caller_of(&request)?;
-        refuse_transaction(command.transaction_id.as_ref())?;
+        transactions::check(self, &caller.session, command.transaction_id.as_ref()).await?;
         let guard = self
             .statements
             .queries
@@ -360,7 +364,7 @@ impl FlightSqlService for FlightSql {
         request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
         let caller = caller_of(&request)?;
-        refuse_transaction(query.transaction_id.as_ref())?;
+        transactions::check(self, &caller.session, query.transaction_id.as_ref()).await?;
         let description = self.describe(&caller, &query.query).await?;
         // No result schema at all is how clients tell an update from a query.
         let dataset_schema = if description.returns_rows {
@@ -379,6 +383,7 @@ impl FlightSqlService for FlightSql {
                 parameters: None,
             },
             description,
+            transaction_id: query.transaction_id,
         };
         Ok(ActionCreatePreparedStatementResult {
             prepared_statement_handle: self.prepared.insert(&user, prepared),
@@ -424,8 +429,9 @@ impl FlightSqlService for FlightSql {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let caller = caller_of(&request)?;
-        let (statement, description) =
-            self.find_prepared(&caller, &query.prepared_statement_handle)?;
+        let (statement, description) = self
+            .find_executable(&caller, &query.prepared_statement_handle)
+            .await?;
         if statement.parameters.is_none() {
             check_parameters(None, &description)?;
         }
@@ -439,8 +445,9 @@ impl FlightSqlService for FlightSql {
     ) -> Result<i64, Status> {
         let caller = caller_of(&request)?;
         let query_id = query_id_of(&request)?;
-        let (mut statement, description) =
-            self.find_prepared(&caller, &query.prepared_statement_handle)?;
+        let (mut statement, description) = self
+            .find_executable(&caller, &query.prepared_statement_handle)
+            .await?;
         if description.returns_rows {
             return Err(CoordinatorError::InvalidInput(
                 "the statement returns rows: execute it as a query, not as an update".to_string(),
@@ -472,11 +479,11 @@ impl FlightSqlService for FlightSql {
     async fn do_get_catalogs(
         &self,
         _query: CommandGetCatalogs,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        Ok(batch_response(metadata::catalogs(
-            &self.statements.service,
-        )?))
+        let session = caller_of(&request)?.session;
+        let batch = metadata::catalogs(&self.statements.service, &session.id).await?;
+        Ok(batch_response(batch))
     }
 
     async fn get_flight_info_schemas(
@@ -491,9 +498,10 @@ impl FlightSqlService for FlightSql {
     async fn do_get_schemas(
         &self,
         query: CommandGetDbSchemas,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        let batch = metadata::schemas(&self.statements.service, query).await?;
+        let session = caller_of(&request)?.session;
+        let batch = metadata::schemas(&self.statements.service, &session.id, query).await?;
         Ok(batch_response(batch))
     }
 
@@ -509,9 +517,10 @@ impl FlightSqlService for FlightSql {
     async fn do_get_tables(
         &self,
         query: CommandGetTables,
-        _request: Request<Ticket>,
+        request: Request<Ticket>,
     ) -> Result<Response<<Self as FlightService>::DoGetStream>, Status> {
-        let batch = metadata::tables(&self.statements.service, query).await?;
+        let session = caller_of(&request)?.session;
+        let batch = metadata::tables(&self.statements.service, &session.id, query).await?;
         Ok(batch_response(batch))
     }
 
@@ -643,6 +652,27 @@ impl FlightSqlService for FlightSql {
         )))
     }
 
+    // Transactions.
+
+    async fn do_action_begin_transaction(
+        &self,
+        _query: ActionBeginTransactionRequest,
+        request: Request<Action>,
+    ) -> Result<ActionBeginTransactionResult, Status> {
+        let caller = caller_of(&request)?;
+        let transaction_id = transactions::begin(self, &caller.session).await?;
+        Ok(ActionBeginTransactionResult { transaction_id })
+    }
+
+    async fn do_action_end_transaction(
+        &self,
+        query: ActionEndTransactionRequest,
+        request: Request<Action>,
+    ) -> Result<(), Status> {
+        let caller = caller_of(&request)?;
+        Ok(transactions::end(self, &caller.session, &query).await?)
+    }
+
     // What is refused, in words.
 
     async fn get_flight_info_substrait_plan(
@@ -669,28 +699,12 @@ impl FlightSqlService for FlightSql {
         Err(CoordinatorError::Unsupported("preparing a substrait plan".to_string()).into())
     }
 
-    async fn do_action_begin_transaction(
-        &self,
-        _query: ActionBeginTransactionRequest,
-        _request: Request<Action>,
-    ) -> Result<ActionBeginTransactionResult, Status> {
-        Err(transactions_unsupported().into())
-    }
-
-    async fn do_action_end_transaction(
-        &self,
-        _query: ActionEndTransactionRequest,
-        _request: Request<Action>,
-    ) -> Result<(), Status> {
-        Err(transactions_unsupported().into())
-    }
-
     async fn do_action_begin_savepoint(
         &self,
         _query: ActionBeginSavepointRequest,
         _request: Request<Action>,
     ) -> Result<ActionBeginSavepointResult, Status> {
-        Err(transactions_unsupported().into())
+        Err(CoordinatorError::Unsupported("a savepoint".to_string()).into())
     }
 
     async fn do_action_end_savepoint(
@@ -698,7 +712,7 @@ impl FlightSqlService for FlightSql {
         _query: ActionEndSavepointRequest,
         _request: Request<Action>,
     ) -> Result<(), Status> {
-        Err(transactions_unsupported().into())
+        Err(CoordinatorError::Unsupported("a savepoint".to_string()).into())
     }
 
     // Actions.

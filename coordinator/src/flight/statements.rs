@@ -176,8 +176,8 @@ impl Statements {
         }
     }
 
-    /// Executes a statement without rows for every row of parameters. Rows that were executed
-    /// before one fails stay changed: there are no transactions.
+    /// Executes a statement without rows for every row of parameters. Outside of a transaction,
+    /// rows that were executed before one fails stay changed.
     pub(super) async fn execute_update(
         &self,
         statement: Statement,

@@ -1,4 +1,4 @@
-//! HTTP: health, metrics and the status page.
+//! HTTP: health, metrics, the status page, and the port of the REST catalog.
 
 mod metrics;
 mod page;
@@ -13,6 +13,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 
 use crate::queries::{QueryRecord, QueryTotals};
+use crate::rest::{self, RestCatalog};
 
 /// One worker as the page shows it.
 #[derive(Debug, Clone)]
@@ -63,21 +64,26 @@ pub trait StatusSource: Send + Sync + 'static {
 pub async fn serve(
     listener: tokio::net::TcpListener,
     source: Arc<dyn StatusSource>,
+    rest: Option<RestCatalog>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(source))
+    axum::serve(listener, router(source, rest))
         .with_graceful_shutdown(shutdown)
         .await
 }
 
-/// All routes.
-pub fn router(source: Arc<dyn StatusSource>) -> Router {
-    Router::new()
+/// All routes; those of the REST catalog if there is one.
+pub fn router(source: Arc<dyn StatusSource>, rest: Option<RestCatalog>) -> Router {
+    let own = Router::new()
         .route("/", get(status))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(prometheus))
-        .with_state(source)
+        .with_state(source);
+    match rest {
+        Some(rest) => own.nest(rest::BASE_PATH, rest::router(rest)),
+        None => own,
+    }
 }
 
 async fn status(State(source): State<Arc<dyn StatusSource>>) -> Html<String> {

@@ -1,7 +1,7 @@
 //! `ALTER TABLE` and `COMMENT ON`.
 
 use iceberg::TableUpdate;
-use iceberg::spec::FormatVersion;
+use iceberg::spec::{FormatVersion, NestedField};
 use ingot_catalog::commit::commit_metadata;
 use ingot_catalog::evolve::{
     self, ColumnPosition, ReferenceChange, ReferenceKind, ReferenceMode, SchemaChange,
@@ -10,19 +10,22 @@ use ingot_catalog::table::ident_name;
 use ingot_catalog::{CatalogError, Table, TableVersion};
 use ingot_engine::EngineError;
 use ingot_engine::catalog_list::evaluate_timestamp;
+use ingot_engine::default_value::evaluate_default;
 use ingot_engine::write::{partition_spec_of, sort_order_of};
 use ingot_sql::{
     AlterTable, AlterTableOperation, RelationVersion, SetReference, SetReferenceMode,
     TablePropertyChanges,
 };
 
-use super::columns::{field_of_column, type_of_column};
+use super::columns::{check_names, field_of_column, type_of_column};
 use super::context::StatementContext;
 use super::ddl::{COMMENT, done, partition_columns, sort_columns, table_exists};
+use super::maintenance::MaintenanceProcedure;
+use super::materialized_views::refuse_storage_table;
 use super::procedures;
-use crate::core::ResolvedTable;
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
+use crate::statement_catalogs::ResolvedTable;
 
 /// Where Iceberg keeps the `compression_codec` property.
 const COMPRESSION_CODEC: &str = "write.parquet.compression-codec";
@@ -34,6 +37,12 @@ pub(super) async fn alter_table(
 ) -> Result<StatementOutcome> {
     let target = context.resolve_table(&alter.name)?;
     let name = ident_name(&target.ident);
+    let keeps_rows = matches!(&alter.operation,
+        AlterTableOperation::Execute { procedure, .. }
+            if MaintenanceProcedure::of_name(procedure).is_some());
+    if !keeps_rows {
+        refuse_storage_table(&target)?;
+    }
     if alter.if_exists && !table_exists(&target).await? {
         return done("table", &name, "does not exist");
     }
@@ -65,11 +74,29 @@ pub(super) async fn alter_table(
             arguments,
             condition,
         } => {
-            let has_condition = condition.is_some();
-            procedures::execute_on_table(context, &target, procedure, arguments, has_condition)
-                .await
+            let condition = condition.as_deref();
+            procedures::execute_on_table(context, &target, procedure, arguments, condition).await
         }
-        operation => match schema_change(operation) {
+        AlterTableOperation::SetDefault { column, value } => {
+            let table = target.catalog.load_table(&target.ident).await?;
+            let schema = table.metadata.current_schema();
+            let field = schema.field_by_name(&column.parts.join("."));
+            let value = match (value, field) {
+                (Some(text), Some(field)) => Some(evaluate_default(
+                    text,
+                    &field.field_type,
+                    &context.time_zone(),
+                )?),
+                // That there is no such column is told by the change.
+                _ => None,
+            };
+            let change = SchemaChange::SetDefault {
+                path: column.parts.clone(),
+                value,
+            };
+            commit(&target, |table| evolve::change_schema(table, &change)).await
+        }
+        operation => match checked_schema_change(operation, &context.time_zone())? {
             Some(change) => commit(&target, |table| evolve::change_schema(table, &change)).await,
             None => Err(CoordinatorError::Unsupported("this ALTER TABLE".to_owned())),
         },
@@ -111,6 +138,28 @@ async fn rename(
 }
 
 /// The change of columns that an operation is; `None` for other operations.
+fn checked_schema_change(
+    operation: &AlterTableOperation,
+    time_zone: &str,
+) -> Result<Option<SchemaChange>> {
+    let mut change = schema_change(operation);
+    if let AlterTableOperation::AddColumn { column, .. } = operation
+        && let Some(SchemaChange::AddColumn { field, .. }) = &mut change
+    {
+        **field = field_of_column(column, time_zone)?;
+    }
+    match &change {
+        Some(SchemaChange::AddColumn { parent, field, .. }) if parent.is_empty() => {
+            check_names(std::iter::once(field.name.as_str()))?;
+        }
+        Some(SchemaChange::RenameColumn { path, new_name, .. }) if path.len() == 1 => {
+            check_names(std::iter::once(new_name.as_str()))?;
+        }
+        _ => {}
+    }
+    Ok(change)
+}
+
 fn schema_change(operation: &AlterTableOperation) -> Option<SchemaChange> {
     Some(match operation {
         AlterTableOperation::AddColumn {
@@ -122,7 +171,13 @@ fn schema_change(operation: &AlterTableOperation) -> Option<SchemaChange> {
             parent: parent
                 .as_ref()
                 .map_or_else(Vec::new, |parent| parent.parts.clone()),
-            field: Box::new(field_of_column(column)),
+            // With its default in `checked_schema_change`.
+            field: Box::new(NestedField::new(
+                1,
+                &column.name,
+                type_of_column(&column.column_type),
+                column.not_null,
+            )),
             position: position
                 .as_ref()
                 .map_or(ColumnPosition::Last, column_position),
@@ -174,7 +229,7 @@ fn column_position(position: &ingot_sql::ColumnPosition) -> ColumnPosition {
 }
 
 /// What `SET PROPERTIES` makes of a state of a table.
-fn property_updates(
+pub(super) fn property_updates(
     table: &Table,
     changes: &TablePropertyChanges,
 ) -> Result<Vec<TableUpdate>, CatalogError> {

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use iceberg::spec::{
     ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
 };
+use ingot_engine::default_value::evaluate_default;
+use ingot_engine::scan::row_ids::INTERNAL_COLUMN_PREFIX;
+use ingot_sql::hidden_columns::HIDDEN_COLUMNS;
 use ingot_sql::{ColumnDefinition, ColumnType};
 
 use crate::error::{CoordinatorError, Result};
 
 /// The schema of `CREATE TABLE (columns)`, with fresh field ids: columns first, then what is
 /// nested in them, as Iceberg's own writers number them.
-pub(super) fn schema_of_columns(columns: &[ColumnDefinition]) -> Result<Schema> {
+pub(super) fn schema_of_columns(columns: &[ColumnDefinition], time_zone: &str) -> Result<Schema> {
     let mut names = HashSet::new();
     if let Some(column) = columns.iter().find(|column| !names.insert(&column.name)) {
         return Err(CoordinatorError::InvalidInput(format!(
@@ -20,6 +23,7 @@ pub(super) fn schema_of_columns(columns: &[ColumnDefinition]) -> Result<Schema> 
             column.name
         )));
     }
+    check_names(columns.iter().map(|column| column.name.as_str()))?;
     let mut ids = FieldIds { last: 0 };
     let column_ids: Vec<i32> = columns.iter().map(|_| ids.next()).collect();
     let mut fields: Vec<NestedFieldRef> = Vec::with_capacity(columns.len());
@@ -27,6 +31,7 @@ pub(super) fn schema_of_columns(columns: &[ColumnDefinition]) -> Result<Schema> 
         let field_type = ids.type_of(&column.column_type);
         let mut field = NestedField::new(id, &column.name, field_type, column.not_null);
         field.doc = column.comment.clone();
+        set_default(&mut field, column, time_zone)?;
         fields.push(Arc::new(field));
     }
     Schema::builder()
@@ -35,14 +40,40 @@ pub(super) fn schema_of_columns(columns: &[ColumnDefinition]) -> Result<Schema> 
         .map_err(|error| CoordinatorError::InvalidInput(error.to_string()))
 }
 
+/// Refuses names that columns of every table have already.
+///
+/// # Errors
+/// `InvalidInput` with the first of them.
+pub(super) fn check_names<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let is_taken =
+        |name: &&str| HIDDEN_COLUMNS.contains(name) || name.starts_with(INTERNAL_COLUMN_PREFIX);
+    match names.find(is_taken) {
+        None => Ok(()),
+        Some(name) => Err(CoordinatorError::InvalidInput(format!(
+            "a column cannot be named {name}: every table has a hidden column of this name"
+        ))),
+    }
+}
+
 /// One column by itself, with field ids that only tell its parts apart.
-pub(super) fn field_of_column(column: &ColumnDefinition) -> NestedField {
+pub(super) fn field_of_column(column: &ColumnDefinition, time_zone: &str) -> Result<NestedField> {
     let mut ids = FieldIds { last: 0 };
     let id = ids.next();
     let field_type = ids.type_of(&column.column_type);
     let mut field = NestedField::new(id, &column.name, field_type, column.not_null);
     field.doc.clone_from(&column.comment);
-    field
+    set_default(&mut field, column, time_zone)?;
+    Ok(field)
+}
+
+/// Gives a new column its default value: for rows that exist, and for new ones.
+fn set_default(field: &mut NestedField, column: &ColumnDefinition, time_zone: &str) -> Result<()> {
+    if let Some(text) = &column.default {
+        let value = evaluate_default(text, &field.field_type, time_zone)?;
+        field.initial_default = Some(value.clone());
+        field.write_default = Some(value);
+    }
+    Ok(())
 }
 
 /// A type by itself, with field ids that only tell its parts apart.

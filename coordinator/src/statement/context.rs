@@ -1,6 +1,5 @@
 //! One statement while it is executed.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
@@ -9,19 +8,21 @@ use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::parser::Statement as PlannerStatement;
 use futures::TryStreamExt;
+use ingot_engine::hidden_columns::plan_statement;
 use ingot_engine::write::WriteOptions;
 use ingot_sql::ObjectName;
 use ingot_sql::sqlparser::ast;
 
+use super::materialized_views::refuse_storage_table;
 use crate::cluster::{ExecuteOptions, ExecutedQuery};
-use crate::core::{Core, ResolvedTable};
+use crate::core::Core;
 use crate::error::{CoordinatorError, Result};
 use crate::queries::RunningQuery;
 use crate::service::SessionId;
 use crate::session_properties;
 use crate::sessions::Session;
+use crate::statement_catalogs::{ResolvedTable, StatementCatalogs};
 
 /// One statement with everything that it needs: the session as it was when the statement began,
 /// and one planner state, so that all its parts see the same catalog and clock.
@@ -29,6 +30,8 @@ pub struct StatementContext {
     pub core: Arc<Core>,
     pub session_id: SessionId,
     pub session: Arc<Session>,
+    /// The catalogs on the session's branches, or in its transaction.
+    pub catalogs: StatementCatalogs,
     pub query: Arc<RunningQuery>,
     pub state: SessionState,
     /// One row with a column for each parameter.
@@ -38,7 +41,27 @@ pub struct StatementContext {
 impl StatementContext {
     /// The catalog and table that a name means here.
     pub fn resolve_table(&self, name: &ObjectName) -> Result<ResolvedTable> {
-        self.core.resolve_table(&self.session, name)
+        self.catalogs.resolve_table(name)
+    }
+
+    /// The session's time zone.
+    pub fn time_zone(&self) -> String {
+        let options = self.state.config_options();
+        options
+            .execution
+            .time_zone
+            .clone()
+            .unwrap_or_else(|| self.core.time_zone.clone())
+    }
+
+    /// [`StatementContext::resolve_table`] for a statement that changes the table.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a table that only the refreshes of its materialized view change.
+    pub fn resolve_changed_table(&self, name: &ObjectName) -> Result<ResolvedTable> {
+        let target = self.resolve_table(name)?;
+        refuse_storage_table(&target)?;
+        Ok(target)
     }
 
     /// Plans a query and puts the parameters in.
@@ -123,47 +146,10 @@ impl StatementContext {
     }
 }
 
-/// Plans a statement; parameters stay open.
+/// Plans a statement; parameters stay open. Columns of a result have the planner's names (see
+/// `headings`).
 pub async fn plan_unbound(state: &SessionState, statement: ast::Statement) -> Result<LogicalPlan> {
-    refuse_multiset_operations(&statement)?;
-    let statement = PlannerStatement::Statement(Box::new(statement));
-    Ok(state.statement_to_plan(statement).await?)
-}
-
-/// Refuses `EXCEPT ALL` and `INTERSECT ALL`: DataFusion 55 plans them as joins that do not count
-/// duplicates, and would return wrong rows.
-fn refuse_multiset_operations(statement: &ast::Statement) -> Result<()> {
-    struct Finder;
-    impl ast::Visitor for Finder {
-        type Break = ast::SetOperator;
-
-        fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Self::Break> {
-            find_multiset(&query.body)
-        }
-    }
-    match ast::Visit::visit(statement, &mut Finder) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(operator) => {
-            Err(CoordinatorError::Unsupported(format!("{operator} ALL")))
-        }
-    }
-}
-
-fn find_multiset(body: &ast::SetExpr) -> ControlFlow<ast::SetOperator> {
-    if let ast::SetExpr::SetOperation {
-        op,
-        set_quantifier,
-        left,
-        right,
-    } = body
-    {
-        if *op != ast::SetOperator::Union && *set_quantifier == ast::SetQuantifier::All {
-            return ControlFlow::Break(*op);
-        }
-        find_multiset(left)?;
-        find_multiset(right)?;
-    }
-    ControlFlow::Continue(())
+    Ok(plan_statement(state, statement).await?)
 }
 
 fn parameter_values(parameters: &RecordBatch) -> Result<ParamValues> {

@@ -5,9 +5,9 @@ use std::fmt::Display;
 
 use iceberg::TableIdent;
 use iceberg::spec::{Schema, Transform};
-use ingot_catalog::commit::{commit_staged, delete_table_files};
+use ingot_catalog::commit::{check_purge, commit_staged, purge_table};
 use ingot_catalog::table::ident_name;
-use ingot_catalog::{Catalog, CatalogError};
+use ingot_catalog::{Catalog, CatalogError, Table};
 use ingot_engine::write::{PartitionColumn, SortColumn, partition_spec_of, sort_order_of};
 use ingot_sql::{
     CreateSchema, CreateTable, DropSchema, DropTable, PartitionField, PartitionTransform,
@@ -16,10 +16,11 @@ use ingot_sql::{
 
 use super::columns::schema_of_columns;
 use super::context::StatementContext;
+use super::materialized_views::delete_stored_rows;
 use super::write::{TableDefinition, stage};
-use crate::core::ResolvedTable;
-use crate::error::Result;
+use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
+use crate::statement_catalogs::ResolvedTable;
 
 /// Property under which Iceberg's writers keep a table's comment.
 pub(super) const COMMENT: &str = "comment";
@@ -28,9 +29,7 @@ pub(super) async fn create_schema(
     context: &StatementContext,
     create: &CreateSchema,
 ) -> Result<StatementOutcome> {
-    let (catalog, schema) = context
-        .core
-        .resolve_schema(&context.session, &create.name)?;
+    let (catalog, schema) = context.catalogs.resolve_schema(&create.name)?;
     let mut properties = HashMap::new();
     if let Some(location) = &create.location {
         properties.insert("location".to_owned(), location.clone());
@@ -48,7 +47,7 @@ pub(super) async fn drop_schema(
     context: &StatementContext,
     drop: &DropSchema,
 ) -> Result<StatementOutcome> {
-    let (catalog, schema) = context.core.resolve_schema(&context.session, &drop.name)?;
+    let (catalog, schema) = context.catalogs.resolve_schema(&drop.name)?;
     if drop.cascade {
         match drop_tables(catalog.as_ref(), &schema).await {
             Err(CatalogError::SchemaNotFound { .. }) if drop.if_exists => {}
@@ -73,7 +72,8 @@ async fn drop_tables(catalog: &dyn Catalog, schema: &str) -> Result<(), CatalogE
     }
     for name in catalog.list_views(schema).await? {
         let namespace = iceberg::NamespaceIdent::new(schema.to_owned());
-        catalog.drop_view(&TableIdent::new(namespace, name)).await?;
+        let dropped = catalog.drop_view(&TableIdent::new(namespace, name)).await?;
+        delete_stored_rows(catalog, &dropped).await;
     }
     Ok(())
 }
@@ -87,7 +87,8 @@ pub(super) async fn create_table(
     if create.if_not_exists && table_exists(&target).await? {
         return done("table", &name, "already exists");
     }
-    let schema = schema_of_columns(&create.columns)?;
+    let schema = schema_of_columns(&create.columns, &context.time_zone())?;
+    check_defaults(&schema, &create.properties)?;
     let definition = define_table(schema, &create.properties, create.comment.as_deref())?;
     let staged = stage(
         target.catalog.as_ref(),
@@ -109,9 +110,13 @@ pub(super) async fn drop_table(
     context: &StatementContext,
     drop: &DropTable,
 ) -> Result<StatementOutcome> {
-    let target = context.resolve_table(&drop.name)?;
+    let target = context.resolve_changed_table(&drop.name)?;
     let name = ident_name(&target.ident);
-    let dropped = match target.catalog.drop_table(&target.ident).await {
+    let dropping = match drop.purge {
+        true => drop_for_purge(&target).await,
+        false => target.catalog.drop_table(&target.ident).await,
+    };
+    let dropped = match dropping {
         Ok(table) => table,
         Err(CatalogError::TableNotFound { .. } | CatalogError::SchemaNotFound { .. })
             if drop.if_exists =>
@@ -120,8 +125,11 @@ pub(super) async fn drop_table(
         }
         Err(error) => return Err(error.into()),
     };
+    if drop.purge && target.catalog.deletes_files_of_dropped_tables() {
+        return done("table", &name, "dropped, the catalog deletes its files");
+    }
     if drop.purge {
-        let deleted = delete_table_files(target.catalog.storage(), &dropped).await?;
+        let deleted = purge_table(target.catalog.as_ref(), &dropped).await?;
         return done("table", &name, format!("dropped, {deleted} files deleted"));
     }
     done(
@@ -131,11 +139,33 @@ pub(super) async fn drop_table(
     )
 }
 
+/// Drops a table whose files are deleted afterwards, if they may be.
+async fn drop_for_purge(target: &ResolvedTable) -> Result<Table, CatalogError> {
+    let catalog = target.catalog.as_ref();
+    check_purge(&catalog.load_table(&target.ident).await?)?;
+    catalog.drop_table_for_purge(&target.ident).await
+}
+
 pub(super) async fn table_exists(target: &ResolvedTable) -> Result<bool> {
     match target.catalog.load_table(&target.ident).await {
         Ok(_) => Ok(true),
         Err(CatalogError::TableNotFound { .. }) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Refuses default values in tables of format versions that do not have them.
+fn check_defaults(schema: &Schema, properties: &TableProperties) -> Result<()> {
+    let mut fields = schema.as_struct().fields().iter();
+    match fields.find(|field| field.initial_default.is_some()) {
+        Some(field) if properties.format_version != Some(3) => {
+            Err(CoordinatorError::InvalidInput(format!(
+                "column {} cannot have a default value: that takes format version 3, write WITH \
+                 (format_version = 3)",
+                field.name
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -11,6 +11,8 @@ use ingot_sql::Statement;
 use ingot_sql::sqlparser::ast;
 
 use super::context::plan_unbound;
+use super::headings::with_headings;
+use super::row_values::insert_statement;
 use super::{explain, show};
 use crate::error::Result;
 use crate::service::StatementDescription;
@@ -35,7 +37,7 @@ pub async fn describe(
                 true => state.create_physical_plan(&plan).await?.schema(),
                 false => Arc::new(plan.schema().as_arrow().clone()),
             };
-            Ok(rows_of(schema, parameters))
+            Ok(rows_of(with_headings(&schema, query), parameters))
         }
         Statement::Explain(_) => Ok(rows_of(explain::schema(), Schema::empty())),
         Statement::Execute { name, .. } => match session.prepared.get(name) {
@@ -44,20 +46,20 @@ pub async fn describe(
                 description.parameter_schema = Arc::new(Schema::empty());
                 Ok(description)
             }
-            None => Ok(no_rows(Schema::empty())),
+            None => Ok(no_rows()),
         },
         Statement::Insert(insert) => {
-            let plan = plan_unbound(state, insert.to_ast()).await?;
-            Ok(no_rows(parameters_of(&plan)?))
+            let plan = plan_unbound(state, insert_statement(state, insert).await).await?;
+            Ok(without_rows(parameters_of(&plan)?))
         }
         Statement::CreateTableAs(create) => {
             let plan = plan_unbound(state, ast::Statement::Query(create.query.clone())).await?;
-            Ok(no_rows(parameters_of(&plan)?))
+            Ok(without_rows(parameters_of(&plan)?))
         }
         Statement::Delete(change) | Statement::Update(change) | Statement::Merge(change) => {
-            Ok(no_rows(untyped_parameters(&change.statement)))
+            Ok(without_rows(untyped_parameters(&change.statement)))
         }
-        _ => Ok(no_rows(Schema::empty())),
+        _ => Ok(no_rows()),
     }
 }
 
@@ -86,7 +88,12 @@ fn rows_of(schema: arrow::datatypes::SchemaRef, parameters: Schema) -> Statement
     }
 }
 
-fn no_rows(parameters: Schema) -> StatementDescription {
+/// The description of a statement without rows and parameters.
+pub fn no_rows() -> StatementDescription {
+    without_rows(Schema::empty())
+}
+
+fn without_rows(parameters: Schema) -> StatementDescription {
     StatementDescription {
         result_schema: Arc::new(Schema::empty()),
         parameter_schema: Arc::new(parameters),

@@ -5,6 +5,7 @@ use datafusion::logical_expr::LogicalPlan;
 use ingot_sql::{Explain, ExplainKind, Statement};
 
 use super::context::StatementContext;
+use super::row_change;
 use super::rows::{text_rows, text_schema};
 use super::write;
 use crate::error::{CoordinatorError, Result};
@@ -18,6 +19,13 @@ pub(super) async fn execute(
     context: &StatementContext,
     explain: &Explain,
 ) -> Result<StatementOutcome> {
+    if explain.analyze && !matches!(*explain.statement, Statement::Query(_)) {
+        return Err(CoordinatorError::Unsupported(
+            "EXPLAIN ANALYZE of a statement that is no query (EXPLAIN shows its plan, EXPLAIN \
+             ANALYZE runs its query by itself)"
+                .to_owned(),
+        ));
+    }
     let plan = plan_of(context, &explain.statement).await?;
     let text = match explain.kind {
         ExplainKind::Validate => "valid".to_owned(),
@@ -45,8 +53,11 @@ async fn plan_of(context: &StatementContext, statement: &Statement) -> Result<Lo
         Statement::Query(query) => context.plan_query(query).await,
         Statement::CreateTableAs(create) => context.plan_query(&create.query).await,
         Statement::Insert(insert) => write::plan_insert_query(context, insert).await,
-        _ => Err(CoordinatorError::Unsupported(
-            "EXPLAIN of anything but a query, CREATE TABLE AS or INSERT".to_owned(),
-        )),
+        changes => match row_change::plan_changes(context, changes).await? {
+            Some(plan) => Ok(plan),
+            None => Err(CoordinatorError::Unsupported(
+                "EXPLAIN of a statement that runs no query".to_owned(),
+            )),
+        },
     }
 }

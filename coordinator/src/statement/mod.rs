@@ -1,28 +1,39 @@
 //! Executing statements: one file for each kind.
 
 mod alter;
+mod branches;
 mod columns;
 mod context;
 mod ddl;
 mod describe;
 mod explain;
+mod headings;
+mod maintenance;
+mod materialized_views;
 mod procedures;
 mod query;
+mod refresh;
+mod register_table;
 mod row_change;
+mod row_values;
 mod rows;
 mod session_commands;
 mod show;
 mod show_create;
 mod snapshot_procedures;
+mod statistics;
+mod transactions;
 mod views;
 mod write;
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
 use ingot_sql::Statement;
 
 pub use context::StatementContext;
-pub use describe::describe;
+pub use describe::{describe, no_rows};
+pub(crate) use materialized_views::delete_stored_rows;
 pub(crate) use query::{WatchedStream, ended_by};
 
 use crate::error::{CoordinatorError, Result};
@@ -35,25 +46,51 @@ pub async fn execute(context: StatementContext, statement: Statement) -> Result<
         return execute_show(&context, schema, &statement).await;
     }
     match &statement {
-        Statement::Query(query) => query::execute(context, query).await,
-        Statement::Explain(explain) => explain::execute(&context, explain).await,
-        Statement::CreateSchema(create) => ddl::create_schema(&context, create).await,
-        Statement::DropSchema(drop) => ddl::drop_schema(&context, drop).await,
-        Statement::CreateTable(create) => ddl::create_table(&context, create).await,
-        Statement::CreateTableAs(create) => write::create_table_as(&context, create).await,
-        Statement::DropTable(drop) => ddl::drop_table(&context, drop).await,
-        Statement::CreateView(create) => views::create_view(&context, create).await,
-        Statement::DropView(drop) => views::drop_view(&context, drop).await,
-        Statement::AlterTable(alter) => alter::alter_table(&context, alter).await,
-        Statement::Insert(insert) => write::insert(&context, insert).await,
-        Statement::CopyInto(copy) => write::copy_into(&context, copy).await,
-        Statement::Delete(change) => row_change::delete(&context, change).await,
-        Statement::Update(change) => row_change::update(&context, change).await,
-        Statement::Merge(change) => row_change::merge(&context, change).await,
-        Statement::Truncate { table } => row_change::truncate(&context, table).await,
+        Statement::Query(query) => boxed(query::execute, context, query).await,
+        Statement::Explain(explain) => boxed(explain::execute, &context, explain).await,
+        Statement::CreateSchema(create) => boxed(ddl::create_schema, &context, create).await,
+        Statement::DropSchema(drop) => boxed(ddl::drop_schema, &context, drop).await,
+        Statement::CreateTable(create) => boxed(ddl::create_table, &context, create).await,
+        Statement::CreateTableAs(create) => boxed(write::create_table_as, &context, create).await,
+        Statement::DropTable(drop) => boxed(ddl::drop_table, &context, drop).await,
+        Statement::CreateView(create) => boxed(views::create_view, &context, create).await,
+        Statement::DropView(drop) => boxed(views::drop_view, &context, drop).await,
+        Statement::RefreshMaterializedView { view } => {
+            boxed(refresh::refresh, &context, view).await
+        }
+        Statement::AlterMaterializedView(alter) => {
+            boxed(materialized_views::alter, &context, alter).await
+        }
+        Statement::AlterTable(alter) => boxed(alter::alter_table, &context, alter).await,
+        Statement::Insert(insert) => boxed(write::insert, &context, insert).await,
+        Statement::CopyInto(copy) => boxed(write::copy_into, &context, copy).await,
+        Statement::Delete(change) => boxed(row_change::delete, &context, change).await,
+        Statement::Update(change) => boxed(row_change::update, &context, change).await,
+        Statement::Merge(change) => boxed(row_change::merge, &context, change).await,
+        Statement::Truncate { table } => boxed(row_change::truncate, &context, table).await,
+        Statement::Analyze { table, columns } => {
+            Box::pin(statistics::analyze(&context, table, columns.as_deref())).await
+        }
         Statement::Use { catalog, schema } => {
             session_commands::use_schema(&context, catalog.as_deref(), schema).await
         }
+        Statement::UseBranch { branch, catalog } => {
+            branches::use_branch(&context, branch, catalog.as_deref()).await
+        }
+        Statement::CreateCatalogReference(create) => {
+            boxed(branches::create, &context, create).await
+        }
+        Statement::DropCatalogReference(drop) => {
+            boxed(branches::drop_reference, &context, drop).await
+        }
+        Statement::MergeBranch {
+            branch,
+            target,
+            catalog,
+        } => branches::merge(&context, branch, target, catalog.as_deref()).await,
+        Statement::StartTransaction => transactions::start(&context).await,
+        Statement::Commit => transactions::commit(&context).await,
+        Statement::Rollback => transactions::roll_back(&context).await,
         Statement::SetSession { name, value } => {
             session_commands::set(&context, name, &value.as_text())
         }
@@ -66,6 +103,7 @@ pub async fn execute(context: StatementContext, statement: Statement) -> Result<
         }
         Statement::Deallocate { name } => session_commands::deallocate(&context, name),
         Statement::RunJob { name } => {
+            transactions::refuse_inside(&context, "RUN JOB")?;
             let jobs = context.core.jobs()?;
             let run_id = jobs
                 .start_run(
@@ -82,10 +120,22 @@ pub async fn execute(context: StatementContext, statement: Statement) -> Result<
             procedure,
             arguments,
         } => procedures::call(&context, procedure, arguments).await,
-        other => Err(CoordinatorError::Unsupported(
-            unsupported_name(other).to_owned(),
-        )),
+        _ => Err(not_executed()),
     }
+}
+
+/// The statement's work on the heap, made in a frame of its own: together, the futures of all kinds of
+/// statements would take half a megabyte of a thread's stack where nothing is optimised.
+#[inline(never)]
+fn boxed<'work, C, S, W>(
+    work: impl FnOnce(C, S) -> W,
+    context: C,
+    statement: S,
+) -> BoxFuture<'work, W::Output>
+where
+    W: Future + Send + 'work,
+{
+    Box::pin(work(context, statement))
 }
 
 async fn execute_show(
@@ -104,23 +154,29 @@ async fn execute_show(
         Statement::ShowColumns { table, like } => show::columns(context, schema, table, like).await,
         Statement::ShowCreateTable { table } => show::create_table(context, schema, table).await,
         Statement::ShowCreateView { view } => views::show_create_view(context, schema, view).await,
+        Statement::ShowCreateMaterializedView { view } => {
+            materialized_views::show_create(context, schema, view).await
+        }
         Statement::ShowCreateSchema { schema: name } => {
             show::create_schema(context, schema, name).await
         }
         Statement::ShowSession { like } => show::session(context, schema, like),
         Statement::ShowFunctions { like } => show::functions(context, schema, like),
         Statement::ShowJobs { like } => show::jobs(context, schema, like).await,
-        other => Err(CoordinatorError::Unsupported(
-            unsupported_name(other).to_owned(),
-        )),
+        Statement::ShowBranches { catalog, like } => {
+            branches::show(context, schema, catalog.as_deref(), like).await
+        }
+        Statement::ShowCatalogLog {
+            catalog,
+            like,
+            limit,
+        } => branches::show_log(context, schema, catalog.as_deref(), like, *limit).await,
+        Statement::ShowStats { relation } => statistics::show(context, relation).await,
+        _ => Err(not_executed()),
     }
 }
 
-/// What to call a statement that Ingot parses and does not execute.
-fn unsupported_name(statement: &Statement) -> &'static str {
-    match statement {
-        Statement::Analyze { .. } => "ANALYZE",
-        Statement::ShowStats { .. } => "SHOW STATS",
-        _ => "this statement",
-    }
+/// For a statement that Ingot parses and does not execute.
+fn not_executed() -> CoordinatorError {
+    CoordinatorError::Unsupported("this statement".to_owned())
 }

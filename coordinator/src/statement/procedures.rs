@@ -7,10 +7,12 @@ use ingot_sql::sqlparser::ast::{Expr, UnaryOperator, Value};
 use ingot_sql::{CallArgument, ObjectName, SessionValue};
 
 use super::context::StatementContext;
+use super::maintenance::MaintenanceProcedure;
+use super::register_table::register_table;
 use super::snapshot_procedures::SnapshotProcedure;
-use crate::core::ResolvedTable;
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
+use crate::statement_catalogs::ResolvedTable;
 
 const REGISTER_TABLE: &str = "register_table";
 const UNREGISTER_TABLE: &str = "unregister_table";
@@ -51,7 +53,7 @@ pub(super) async fn call(
                 let name = ObjectName {
                     parts: vec![catalog_name, schema.clone(), table.clone()],
                 };
-                let target = context.resolve_table(&name)?;
+                let target = context.resolve_changed_table(&name)?;
                 found.execute(context, &target, own).await
             }
             None => Err(unknown(procedure)),
@@ -65,13 +67,15 @@ pub(super) async fn execute_on_table(
     target: &ResolvedTable,
     procedure: &str,
     arguments: &[(Option<String>, Expr)],
-    has_condition: bool,
+    condition: Option<&Expr>,
 ) -> Result<StatementOutcome> {
+    if let Some(found) = MaintenanceProcedure::of_name(procedure) {
+        return found.execute(context, target, arguments, condition).await;
+    }
     let Some(found) = SnapshotProcedure::of_name(procedure) else {
-        let what = format!("the table procedure {procedure}");
-        return Err(CoordinatorError::Unsupported(what));
+        return Err(unknown_table_procedure(procedure));
     };
-    if has_condition {
+    if condition.is_some() {
         return Err(CoordinatorError::Unsupported(format!(
             "WHERE after EXECUTE {procedure}"
         )));
@@ -118,6 +122,12 @@ fn constant_of(expression: &Expr) -> Option<SessionValue> {
 }
 
 fn unknown(procedure: &ObjectName) -> CoordinatorError {
+    if let Some(of_tables) = MaintenanceProcedure::of_name(procedure.object()) {
+        return CoordinatorError::InvalidInput(format!(
+            "procedure {procedure} does not exist: write ALTER TABLE schema.table EXECUTE {}",
+            of_tables.name()
+        ));
+    }
     let others: Vec<String> = SnapshotProcedure::ALL
         .iter()
         .map(|procedure| format!("system.{}", procedure.name()))
@@ -129,27 +139,16 @@ fn unknown(procedure: &ObjectName) -> CoordinatorError {
     ))
 }
 
-/// `register_table(schema_name, table_name, metadata_location)`: makes a table of another
-/// engine, as its metadata file describes it, a table of the catalog.
-async fn register_table(
-    context: &StatementContext,
-    catalog_name: String,
-    procedure: &ObjectName,
-    arguments: &[CallArgument],
-) -> Result<StatementOutcome> {
-    let names = ["schema_name", "table_name", "metadata_location"];
-    let [schema, table, metadata_location] = texts(procedure, arguments, names)?;
-    let name = ObjectName {
-        parts: vec![catalog_name, schema, table],
-    };
-    let target = context.resolve_table(&name)?;
-    let catalog = target.catalog.as_ref();
-    catalog
-        .register_table(&target.ident, &metadata_location)
-        .await?;
-    Ok(StatementOutcome::Done {
-        message: format!("table {} registered", ident_name(&target.ident)),
-    })
+fn unknown_table_procedure(name: &str) -> CoordinatorError {
+    let snapshots = SnapshotProcedure::ALL.iter().map(|found| found.name());
+    let maintenance = MaintenanceProcedure::ALL.iter().map(|found| found.name());
+    let nearest = snapshots
+        .chain(maintenance)
+        .min_by_key(|known| strsim::damerau_levenshtein(known, name))
+        .unwrap_or_default();
+    CoordinatorError::InvalidInput(format!(
+        "table procedure {name} does not exist; did you mean {nearest}?"
+    ))
 }
 
 /// `unregister_table(schema_name, table_name)`: removes a table from the catalog and keeps
@@ -164,7 +163,7 @@ async fn unregister_table(
     let name = ObjectName {
         parts: vec![catalog_name, schema, table],
     };
-    let target = context.resolve_table(&name)?;
+    let target = context.resolve_changed_table(&name)?;
     target.catalog.drop_table(&target.ident).await?;
     Ok(StatementOutcome::Done {
         message: format!("table {} unregistered", ident_name(&target.ident)),
@@ -172,7 +171,7 @@ async fn unregister_table(
 }
 
 /// The arguments of a procedure that takes exactly these texts, in their order.
-fn texts<const N: usize>(
+pub(super) fn texts<const N: usize>(
     procedure: &ObjectName,
     arguments: &[CallArgument],
     names: [&str; N],

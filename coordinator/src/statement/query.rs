@@ -12,10 +12,12 @@ use futures::Stream;
 use ingot_sql::sqlparser::ast;
 
 use super::context::StatementContext;
+use super::headings::{rename_batches, with_headings};
 use crate::core::Core;
 use crate::error::{Result, explain_datafusion};
 use crate::queries::RunningQuery;
 use crate::service::{QueryState, StatementOutcome};
+use crate::transactions::OpenTransaction;
 
 /// Plans a query and begins it.
 pub(super) async fn execute(
@@ -24,10 +26,12 @@ pub(super) async fn execute(
 ) -> Result<StatementOutcome> {
     let plan = context.plan_query(query).await?;
     let executed = context.run(plan).await?;
-    Ok(StatementOutcome::Rows {
-        schema: executed.schema,
-        stream: executed.stream,
-    })
+    let schema = with_headings(&executed.schema, query);
+    let stream = match schema == executed.schema {
+        true => executed.stream,
+        false => rename_batches(executed.stream, &schema),
+    };
+    Ok(StatementOutcome::Rows { schema, stream })
 }
 
 /// Follows a result to its end, so that the query log knows its rows, its end and its error.
@@ -37,6 +41,8 @@ pub(crate) struct WatchedStream {
     inner: SendableRecordBatchStream,
     core: Arc<Core>,
     query: Arc<RunningQuery>,
+    /// The transaction that it is part of.
+    transaction: Option<Arc<OpenTransaction>>,
 }
 
 impl WatchedStream {
@@ -44,8 +50,14 @@ impl WatchedStream {
         inner: SendableRecordBatchStream,
         core: Arc<Core>,
         query: Arc<RunningQuery>,
+        transaction: Option<Arc<OpenTransaction>>,
     ) -> Self {
-        Self { inner, core, query }
+        Self {
+            inner,
+            core,
+            query,
+            transaction,
+        }
     }
 
     fn end(&self, state: QueryState, error: Option<String>) {
@@ -62,6 +74,9 @@ impl Stream for WatchedStream {
             Poll::Ready(Some(Ok(batch))) => self.query.add_rows(batch.num_rows() as u64),
             Poll::Ready(Some(Err(error))) => {
                 let (state, message) = ended_by(&self.query, explain_stream_error(error));
+                if let Some(open) = &self.transaction {
+                    open.fail(&message);
+                }
                 self.end(state, Some(message));
             }
             Poll::Ready(None) => self.end(QueryState::Finished, None),

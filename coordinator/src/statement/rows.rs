@@ -35,7 +35,12 @@ pub fn text_rows(
         .into_iter()
         .map(|column| Arc::new(StringArray::from(column)) as ArrayRef)
         .collect();
-    let batch = RecordBatch::try_new(schema.clone(), arrays)?;
+    batch_rows(RecordBatch::try_new(schema, arrays)?)
+}
+
+/// A batch as a result.
+pub fn batch_rows(batch: RecordBatch) -> Result<StatementOutcome> {
+    let schema = batch.schema();
     let stream = RecordBatchStreamAdapter::new(schema.clone(), stream::iter([Ok(batch)]));
     Ok(StatementOutcome::Rows {
         schema,

@@ -13,9 +13,7 @@ pub(super) async fn use_schema(
     catalog: Option<&str>,
     schema: &str,
 ) -> Result<StatementOutcome> {
-    let catalog = context
-        .core
-        .catalog(catalog.unwrap_or(&context.session.catalog))?;
+    let catalog = context.catalogs.catalog(catalog)?;
     if schema != "information_schema" {
         catalog.load_schema(schema).await?;
     }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use ingot_catalog::CatalogError;
 use ingot_catalog::table::ident_name;
-use ingot_engine::schema::query_schema_of;
-use ingot_sql::{LikePattern, ObjectName, Statement};
+use ingot_engine::schema::{query_schema_of, sql_type_of};
+use ingot_sql::{LikePattern, ObjectName, Statement, trino_functions};
 
+use super::branches;
 use super::context::StatementContext;
 use super::rows::{is_like, text_rows, text_schema};
-use super::show_create;
+use super::{show_create, statistics};
 use crate::error::Result;
 use crate::service::StatementOutcome;
 use crate::session_properties::SESSION_PROPERTIES;
+use crate::statement_catalogs::ResolvedTable;
 
 /// The columns that a `SHOW` statement returns; `None` for other statements.
 pub(super) fn schema_of(statement: &Statement) -> Option<SchemaRef> {
@@ -24,10 +26,14 @@ pub(super) fn schema_of(statement: &Statement) -> Option<SchemaRef> {
         Statement::ShowColumns { .. } => &["Column", "Type", "Extra", "Comment"],
         Statement::ShowCreateTable { .. } => &["Create Table"],
         Statement::ShowCreateView { .. } => &["Create View"],
+        Statement::ShowCreateMaterializedView { .. } => &["Create Materialized View"],
         Statement::ShowCreateSchema { .. } => &["Create Schema"],
         Statement::ShowSession { .. } => &["Name", "Value", "Default", "Type", "Description"],
         Statement::ShowFunctions { .. } => &["Function", "Kind"],
         Statement::ShowJobs { .. } => &["Pipeline", "Job", "Schedule", "Description"],
+        Statement::ShowBranches { .. } => return Some(branches::references_schema()),
+        Statement::ShowCatalogLog { .. } => return Some(branches::log_schema()),
+        Statement::ShowStats { .. } => return Some(statistics::schema()),
         _ => return None,
     };
     Some(text_schema(columns))
@@ -39,8 +45,8 @@ pub(super) async fn catalogs(
     like: &Option<LikePattern>,
 ) -> Result<StatementOutcome> {
     let mut names: Vec<String> = context
-        .core
         .catalogs
+        .all()
         .iter()
         .map(|catalog| catalog.name().to_owned())
         .collect();
@@ -54,8 +60,8 @@ pub(super) async fn schemas(
     catalog: &Option<String>,
     like: &Option<LikePattern>,
 ) -> Result<StatementOutcome> {
-    let name = catalog.as_ref().unwrap_or(&context.session.catalog);
-    let mut names = context.core.catalog(name)?.list_schemas().await?;
+    let catalog = context.catalogs.catalog(catalog.as_deref())?;
+    let mut names = catalog.list_schemas().await?;
     names.push("information_schema".to_owned());
     names.sort();
     one_column(schema, names, like)
@@ -69,7 +75,7 @@ pub(super) async fn tables(
 ) -> Result<StatementOutcome> {
     let current = ObjectName::new([context.session.schema.as_str()]);
     let name = from.as_ref().unwrap_or(&current);
-    let (catalog, schema_name) = context.core.resolve_schema(&context.session, name)?;
+    let (catalog, schema_name) = context.catalogs.resolve_schema(name)?;
     let mut names = catalog.list_tables(&schema_name).await?;
     names.extend(catalog.list_views(&schema_name).await?);
     names.sort();
@@ -83,33 +89,49 @@ pub(super) async fn columns(
     like: &Option<LikePattern>,
 ) -> Result<StatementOutcome> {
     let target = context.resolve_table(table)?;
-    let current = match target.catalog.load_table(&target.ident).await {
+    let (current, planned) = match target.catalog.load_table(&target.ident).await {
         Err(CatalogError::IsView { .. }) => {
             let view = target.catalog.load_view(&target.ident).await?;
-            Arc::new(view.definition()?.schema)
+            let planned = planned_schema(context, &target).await;
+            (Arc::new(view.definition()?.schema), planned)
         }
-        loaded => Arc::clone(loaded?.metadata.current_schema()),
+        loaded => (Arc::clone(loaded?.metadata.current_schema()), None),
     };
     query_schema_of(&current)?;
-    let rows = current
-        .as_struct()
-        .fields()
-        .iter()
-        .filter(|field| is_like(&field.name, like))
-        .map(|field| {
+    let fields = current.as_struct().fields().iter().enumerate();
+    let rows = fields
+        .filter(|(_, field)| is_like(&field.name, like))
+        .map(|(index, field)| {
+            let planned = planned
+                .as_ref()
+                .and_then(|schema| schema.fields().get(index));
             let extra = match field.required {
                 true => "not null",
                 false => "",
             };
             vec![
                 Some(field.name.clone()),
-                Some(show_create::type_name(&field.field_type)),
+                Some(match planned {
+                    Some(planned) => sql_type_of(planned),
+                    None => show_create::type_name(&field.field_type),
+                }),
                 Some(extra.to_owned()),
                 field.doc.clone(),
             ]
         })
         .collect::<Vec<_>>();
     text_rows(schema, rows)
+}
+
+/// The columns that a view has now; `None` when its query cannot be planned.
+async fn planned_schema(context: &StatementContext, target: &ResolvedTable) -> Option<SchemaRef> {
+    let catalog = context
+        .state
+        .catalog_list()
+        .catalog(target.catalog.name())?;
+    let schema = catalog.schema(target.ident.namespace().first()?)?;
+    let view = schema.table(target.ident.name()).await.ok().flatten()?;
+    Some(view.schema())
 }
 
 pub(super) async fn create_table(
@@ -129,7 +151,7 @@ pub(super) async fn create_schema(
     schema: SchemaRef,
     name: &ObjectName,
 ) -> Result<StatementOutcome> {
-    let (catalog, schema_name) = context.core.resolve_schema(&context.session, name)?;
+    let (catalog, schema_name) = context.catalogs.resolve_schema(name)?;
     let properties = catalog.load_schema(&schema_name).await?;
     let mut text = format!("CREATE SCHEMA {}.{schema_name}", catalog.name());
     if let Some(location) = properties.get("location") {
@@ -195,7 +217,16 @@ pub(super) fn functions(
             .keys()
             .map(|name| (name.clone(), "table")),
     );
+    let kinds = trino_functions();
+    functions.extend(kinds.map(|(name, is_aggregate)| {
+        let kind = match is_aggregate {
+            true => "aggregate",
+            false => "scalar",
+        };
+        (name.to_owned(), kind)
+    }));
     functions.sort();
+    functions.dedup();
     let rows = functions
         .into_iter()
         .filter(|(name, _)| is_like(name, like))

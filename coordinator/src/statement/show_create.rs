@@ -1,8 +1,9 @@
 //! A table as the statement that would create it.
 
-use iceberg::spec::{NullOrder, SortDirection, Transform};
+use iceberg::spec::{NestedField, NullOrder, PrimitiveType, SortDirection, Transform};
 use ingot_catalog::Table;
 pub(super) use ingot_catalog::evolve::sql_type_name as type_name;
+use ingot_catalog::scan::metadata_tables::value_text;
 
 /// `CREATE TABLE …` with columns, comments, partitioning, sort order and properties.
 pub(super) fn create_table(name: &str, table: &Table) -> String {
@@ -14,12 +15,14 @@ pub(super) fn create_table(name: &str, table: &Table) -> String {
         .iter()
         .map(|field| {
             let not_null = if field.required { " NOT NULL" } else { "" };
+            let default =
+                default_text(field).map_or(String::new(), |default| format!(" DEFAULT {default}"));
             let comment = field
                 .doc
                 .as_ref()
                 .map_or(String::new(), |doc| format!(" COMMENT {}", literal(doc)));
             format!(
-                "   {} {}{not_null}{comment}",
+                "   {} {}{not_null}{default}{comment}",
                 identifier(&field.name),
                 type_name(&field.field_type)
             )
@@ -36,7 +39,26 @@ pub(super) fn create_table(name: &str, table: &Table) -> String {
     text
 }
 
-fn properties(table: &Table) -> Vec<String> {
+/// The default value of new rows as a SQL constant.
+fn default_text(field: &NestedField) -> Option<String> {
+    let value = field.write_default.as_ref()?.as_primitive_literal()?;
+    let value_type = field.field_type.as_primitive_type()?;
+    let text = value_text(&value, value_type);
+    Some(match value_type {
+        PrimitiveType::Boolean
+        | PrimitiveType::Int
+        | PrimitiveType::Long
+        | PrimitiveType::Decimal { .. } => text,
+        PrimitiveType::Date => format!("DATE {}", literal(&text)),
+        PrimitiveType::Timestamp | PrimitiveType::Timestamptz => {
+            format!("TIMESTAMP {}", literal(&text))
+        }
+        _ => literal(&text),
+    })
+}
+
+/// The entries of a table's `WITH (…)`.
+pub(super) fn properties(table: &Table) -> Vec<String> {
     let metadata = &table.metadata;
     let mut properties = vec![
         "format = 'PARQUET'".to_owned(),

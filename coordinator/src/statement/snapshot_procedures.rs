@@ -9,9 +9,9 @@ use ingot_engine::catalog_list::evaluate_timestamp;
 use ingot_sql::SessionValue;
 
 use super::context::StatementContext;
-use crate::core::ResolvedTable;
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
+use crate::statement_catalogs::ResolvedTable;
 
 /// One of these procedures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl SnapshotProcedure {
             }
             (Self::RollbackToTimestamp, [time]) => {
                 let time = self.text(time)?;
-                let expression = format!("TIMESTAMP '{}'", time.replace('\'', "''"));
+                let expression = format!("'{}'", time.replace('\'', "''"));
                 let zone = &context.state.config_options().execution.time_zone;
                 let zone = zone.as_deref().unwrap_or("UTC");
                 let micros = evaluate_timestamp(&expression, zone)?;

@@ -2,20 +2,23 @@
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
+use ingot_catalog::materialized_view::storage_table_of;
 use ingot_catalog::table::ident_name;
-use ingot_catalog::{CatalogError, ViewDefinition};
+use ingot_catalog::{CatalogError, Materialization, View, ViewDefinition};
+use ingot_engine::materialized_view::sources_of;
 use ingot_engine::write::table_schema_of;
 use ingot_sql::sqlparser::ast;
 use ingot_sql::{CreateView, DropView, ObjectName, Statement};
 
 use super::context::{StatementContext, plan_unbound};
 use super::ddl::done;
+use super::headings::name_columns;
+use super::materialized_views;
 use super::rows::text_rows;
 use super::show_create::{identifier, literal};
-use super::write::rename_columns;
-use crate::core::ResolvedTable;
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
+use crate::statement_catalogs::ResolvedTable;
 
 /// `CREATE [OR REPLACE] VIEW [IF NOT EXISTS] name [(column, …)] [COMMENT 'text'] AS query`
 pub(super) async fn create_view(
@@ -23,31 +26,14 @@ pub(super) async fn create_view(
     create: &CreateView,
 ) -> Result<StatementOutcome> {
     if create.materialized {
-        return Err(CoordinatorError::Unsupported(
-            "CREATE MATERIALIZED VIEW".to_owned(),
-        ));
+        return materialized_views::create(context, create).await;
     }
     let target = context.resolve_table(&create.name)?;
     let name = ident_name(&target.ident);
     if create.if_not_exists && view_exists(&target).await? {
         return done("view", &name, "already exists");
     }
-    let query = plan_query_of_view(context, &target, create).await?;
-    let query_columns: Vec<String> = query
-        .schema()
-        .columns()
-        .into_iter()
-        .map(|column| column.name)
-        .collect();
-    let renamed = rename_columns(query, &create.column_names)?;
-    let definition = ViewDefinition {
-        sql: Statement::Query(create.query.clone()).to_string(),
-        default_catalog: Some(context.session.catalog.clone()),
-        default_schema: context.session.schema.clone(),
-        schema: table_schema_of(renamed.schema())?,
-        query_columns,
-        comment: create.comment.clone(),
-    };
+    let definition = define_view(context, &target, create, None).await?;
     let put = target
         .catalog
         .put_view(&target.ident, definition, create.or_replace);
@@ -60,7 +46,33 @@ pub(super) async fn create_view(
     }
 }
 
-async fn view_exists(target: &ResolvedTable) -> Result<bool> {
+/// What the view of a statement is to be.
+pub(super) async fn define_view(
+    context: &StatementContext,
+    target: &ResolvedTable,
+    create: &CreateView,
+    materialization: Option<Materialization>,
+) -> Result<ViewDefinition> {
+    let query = plan_query_of_view(context, target, create).await?;
+    let query_columns: Vec<String> = query
+        .schema()
+        .columns()
+        .into_iter()
+        .map(|column| column.name)
+        .collect();
+    let renamed = name_columns(&create.query, query, &create.column_names)?;
+    Ok(ViewDefinition {
+        sql: Statement::Query(create.query.clone()).to_string(),
+        default_catalog: Some(context.session.catalog.clone()),
+        default_schema: context.session.schema.clone(),
+        schema: table_schema_of(renamed.schema())?,
+        query_columns,
+        comment: create.comment.clone(),
+        materialization,
+    })
+}
+
+pub(super) async fn view_exists(target: &ResolvedTable) -> Result<bool> {
     match target.catalog.load_view(&target.ident).await {
         Ok(_) => Ok(true),
         Err(CatalogError::ViewNotFound { .. }) => Ok(false),
@@ -77,8 +89,9 @@ async fn plan_query_of_view(
     let full_name = format!("{}.{}", target.catalog.name(), ident_name(&target.ident));
     let state = context
         .core
-        .session_state_of_view(&context.session, full_name);
+        .session_state_of_view(&context.session, &context.catalogs, full_name);
     let plan = plan_unbound(&state, ast::Statement::Query(create.query.clone())).await?;
+    refuse_own_rows(context, target, &plan)?;
     if plan.get_parameter_names()?.is_empty() {
         return Ok(plan);
     }
@@ -88,18 +101,42 @@ async fn plan_query_of_view(
     )))
 }
 
+/// Refuses a query of a view that reads the table with the view's own rows.
+fn refuse_own_rows(
+    context: &StatementContext,
+    target: &ResolvedTable,
+    plan: &LogicalPlan,
+) -> Result<()> {
+    let own = storage_table_of(&target.ident);
+    let sources = sources_of(plan, context.catalogs.list())?;
+    let reads_own = sources.tables.iter().any(|table| {
+        table.catalog == target.catalog.name()
+            && table.name == own.name()
+            && table.namespace == *own.namespace().as_ref()
+    });
+    match reads_own {
+        false => Ok(()),
+        true => Err(CoordinatorError::InvalidInput(format!(
+            "materialized view {} reads its own stored rows",
+            ident_name(&target.ident)
+        ))),
+    }
+}
+
 /// `DROP VIEW [IF EXISTS] name`
 pub(super) async fn drop_view(
     context: &StatementContext,
     drop: &DropView,
 ) -> Result<StatementOutcome> {
     if drop.materialized {
-        return Err(CoordinatorError::Unsupported(
-            "DROP MATERIALIZED VIEW".to_owned(),
-        ));
+        return materialized_views::drop(context, drop).await;
     }
     let target = context.resolve_table(&drop.name)?;
     let name = ident_name(&target.ident);
+    // What is wrong with the name is told by the drop.
+    if let Ok(view) = target.catalog.load_view(&target.ident).await {
+        refuse_materialized(&view, "DROP MATERIALIZED VIEW")?;
+    }
     match target.catalog.drop_view(&target.ident).await {
         Ok(_) => done("view", &name, "dropped"),
         Err(CatalogError::ViewNotFound { .. } | CatalogError::SchemaNotFound { .. })
@@ -119,26 +156,39 @@ pub(super) async fn show_create_view(
 ) -> Result<StatementOutcome> {
     let target = context.resolve_table(view)?;
     let view = target.catalog.load_view(&target.ident).await?;
+    refuse_materialized(&view, "SHOW CREATE MATERIALIZED VIEW")?;
     let definition = view.definition()?;
-    let columns: Vec<&str> = definition
-        .schema
-        .as_struct()
-        .fields()
-        .iter()
-        .map(|field| field.name.as_str())
-        .collect();
     let mut text = format!(
-        "CREATE VIEW {}.{}",
+        "CREATE VIEW {}.{}{}",
         target.catalog.name(),
-        ident_name(&target.ident)
+        ident_name(&target.ident),
+        column_list(&definition)
     );
-    if definition.query_columns != columns {
-        let columns: Vec<String> = columns.into_iter().map(identifier).collect();
-        text.push_str(&format!(" ({})", columns.join(", ")));
-    }
     if let Some(comment) = &definition.comment {
         text.push_str(&format!(" COMMENT {}", literal(comment)));
     }
     text.push_str(&format!(" AS\n{}", definition.sql));
     text_rows(schema, [vec![Some(text)]])
+}
+
+/// ` (column, …)` where the view's columns have other names than those of its query.
+pub(super) fn column_list(definition: &ViewDefinition) -> String {
+    let fields = definition.schema.as_struct().fields().iter();
+    let columns: Vec<&str> = fields.map(|field| field.name.as_str()).collect();
+    if definition.query_columns == columns {
+        return String::new();
+    }
+    let columns: Vec<String> = columns.into_iter().map(identifier).collect();
+    format!(" ({})", columns.join(", "))
+}
+
+/// Refuses a materialized view where only other views are meant.
+fn refuse_materialized(view: &View, instead: &str) -> Result<()> {
+    match view.materialization()? {
+        None => Ok(()),
+        Some(_) => Err(CoordinatorError::InvalidInput(format!(
+            "{} is a materialized view, not a view: use {instead}",
+            view.name()
+        ))),
+    }
 }

@@ -20,9 +20,12 @@ use ingot_engine::write;
 use ingot_engine::write::copy::{commit_copy, prepare_copy};
 use ingot_sql::{CopyInto, CreateTableAs, Insert};
 
+use super::columns::check_names;
 use super::context::StatementContext;
 use super::ddl;
+use super::headings::name_columns;
 use super::row_change;
+use super::row_values::insert_statement;
 use crate::cluster::UsedPlacement;
 use crate::error::{CoordinatorError, Result};
 use crate::queries::WrittenSummary;
@@ -48,11 +51,11 @@ pub(super) async fn create_table_as(
             message: format!("table {} already exists", ident_name(&target.ident)),
         });
     }
-    let query = rename_columns(
-        context.plan_query(&create.query).await?,
-        &create.column_names,
-    )?;
+    let plan = context.plan_query(&create.query).await?;
+    let query = name_columns(&create.query, plan, &create.column_names)?;
     let schema = write::table_schema_of(query.schema())?;
+    let names = schema.as_struct().fields().iter();
+    check_names(names.map(|field| field.name.as_str()))?;
     let definition = ddl::define_table(schema, &create.properties, create.comment.as_deref())?;
     let staged = stage(
         target.catalog.as_ref(),
@@ -112,34 +115,12 @@ pub(super) async fn stage(
     Ok(staged?)
 }
 
-/// Gives the columns of a query the names in `CREATE TABLE t (names) AS` and of views.
-pub(super) fn rename_columns(query: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
-    if names.is_empty() {
-        return Ok(query);
-    }
-    let columns = query.schema().columns();
-    if columns.len() != names.len() {
-        return Err(CoordinatorError::InvalidInput(format!(
-            "{} column names for a query of {} columns",
-            names.len(),
-            columns.len()
-        )));
-    }
-    let renamed = columns
-        .into_iter()
-        .zip(names)
-        .map(|(column, name)| datafusion::logical_expr::Expr::Column(column).alias(name));
-    Ok(LogicalPlanBuilder::from(query)
-        .project(renamed.collect::<Vec<_>>())?
-        .build()?)
-}
-
 /// `INSERT INTO table [(columns)] query`
 pub(super) async fn insert(
     context: &StatementContext,
     insert: &Insert,
 ) -> Result<StatementOutcome> {
-    let target = context.resolve_table(&insert.table)?;
+    let target = context.resolve_changed_table(&insert.table)?;
     let table = target.catalog.load_table(&target.ident).await?;
     let branch = insert.branch.as_deref().unwrap_or(MAIN_BRANCH);
     check_branch(&table, branch)?;
@@ -161,7 +142,7 @@ pub(super) async fn copy_into(
     context: &StatementContext,
     copy: &CopyInto,
 ) -> Result<StatementOutcome> {
-    let target = context.resolve_table(&copy.table)?;
+    let target = context.resolve_changed_table(&copy.table)?;
     let catalog = &target.catalog;
     let table = catalog.load_table(&target.ident).await?;
     let statement_id = context.query.id();
@@ -207,7 +188,10 @@ pub(super) async fn plan_insert_query(
     context: &StatementContext,
     insert: &Insert,
 ) -> Result<LogicalPlan> {
-    match context.plan(insert.to_ast()).await? {
+    match context
+        .plan(insert_statement(&context.state, insert).await)
+        .await?
+    {
         LogicalPlan::Dml(DmlStatement {
             op: WriteOp::Insert(InsertOp::Append | InsertOp::Overwrite),
             input,

@@ -47,6 +47,7 @@ pub(super) struct FakeService {
     base: SessionContext,
     sessions: Mutex<HashMap<SessionId, SessionContext>>,
     running: Mutex<HashMap<Uuid, tokio::sync::watch::Sender<bool>>>,
+    transactions: Mutex<HashMap<SessionId, Uuid>>,
     pub(super) observed: Arc<Observed>,
 }
 
@@ -73,6 +74,7 @@ impl FakeService {
             base,
             sessions: Mutex::default(),
             running: Mutex::default(),
+            transactions: Mutex::default(),
             observed: Arc::default(),
         })
     }
@@ -212,6 +214,16 @@ impl SqlService for FakeService {
             return Err(CoordinatorError::Cancelled { query_id });
         }
         let context = self.context(session)?;
+        if ["START TRANSACTION", "COMMIT", "ROLLBACK"].contains(&sql) {
+            let mut transactions = self.transactions.lock().unwrap();
+            match sql {
+                "START TRANSACTION" => drop(transactions.insert(*session, Uuid::new_v4())),
+                _ => drop(transactions.remove(session)),
+            }
+            return Ok(StatementOutcome::Done {
+                message: "it is done".to_string(),
+            });
+        }
         if let Some(name) = sql.strip_prefix("USE ") {
             let (catalog, schema) = name.split_once('.').unwrap();
             for (option, value) in [("catalog", catalog), ("schema", schema)] {
@@ -275,13 +287,17 @@ impl SqlService for FakeService {
         })
     }
 
-    fn catalogs(&self) -> Vec<Arc<dyn Catalog>> {
-        vec![Arc::new(FakeCatalog {
+    async fn catalogs(&self, _: &SessionId) -> Result<Vec<Arc<dyn Catalog>>> {
+        Ok(vec![Arc::new(FakeCatalog {
             storage: Storage::new(StorageConfig::default()),
-        })]
+        })])
     }
 
-    async fn table_schema(&self, _: &str, _: &str, table: &str) -> Result<SchemaRef> {
+    async fn transaction(&self, session: &SessionId) -> Result<Option<Uuid>> {
+        Ok(self.transactions.lock().unwrap().get(session).copied())
+    }
+
+    async fn table_schema(&self, _: &Arc<dyn Catalog>, _: &str, table: &str) -> Result<SchemaRef> {
         if table == "dropped" {
             return Err(CoordinatorError::NotFound("it was dropped".to_string()));
         }

@@ -271,10 +271,46 @@ async fn errors_are_one_line_with_the_right_code() {
     let status = status_of(error);
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(status.message(), "division by zero");
-    let error = client.begin_transaction().await.unwrap_err();
-    let status = status_of(error);
-    assert_eq!(status.code(), Code::Unimplemented);
-    assert!(status.message().contains("each commits by itself"));
+}
+
+#[tokio::test]
+async fn transactions_are_those_of_the_session() {
+    let fixture = Fixture::open().await;
+    let mut client = fixture.connect().await;
+    let id = client.begin_transaction().await.unwrap();
+    let in_transaction = client.execute("SELECT 1".to_string(), Some(id.clone()));
+    in_transaction.await.unwrap();
+    client
+        .end_transaction(id.clone(), arrow_flight::sql::EndTransaction::Commit)
+        .await
+        .unwrap();
+    let executed = fixture.service.observed.executed.lock().unwrap().clone();
+    assert_eq!(executed, ["START TRANSACTION", "COMMIT"]);
+
+    // It has ended, and nobody takes another one for it.
+    let other = client.begin_transaction().await.unwrap();
+    assert_ne!(id, other);
+    for error in [
+        client
+            .execute("SELECT 1".to_string(), Some(id.clone()))
+            .await
+            .unwrap_err(),
+        client
+            .end_transaction(id, arrow_flight::sql::EndTransaction::Rollback)
+            .await
+            .unwrap_err(),
+    ] {
+        let status = status_of(error);
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(
+            status.message(),
+            "the transaction has ended: begin another one"
+        );
+    }
+    client
+        .end_transaction(other, arrow_flight::sql::EndTransaction::Rollback)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -79,6 +79,7 @@ impl Change<'_> {
         input: RowDeltaInput,
     ) -> Result<StatementOutcome> {
         let Target { catalog, table, .. } = self.target;
+        self.settings.check_mode(table)?;
         let prepared = match self.prepare(changes, input).await {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -107,7 +108,14 @@ impl Change<'_> {
             .map(|file| file.file_path().to_owned())
             .collect();
         let committed = commit_row_delta(catalog.as_ref(), table, delta).await;
+        let snapshot_id = committed.as_ref().ok();
+        let snapshot_id = snapshot_id.and_then(|table| self.target.newest_snapshot(table));
         write::finish(self.context, catalog, table, committed, written).await?;
+        let written = WrittenSummary {
+            snapshot_id,
+            ..written
+        };
+        self.context.query.set_written(written);
         if is_distributed {
             // Also what tasks wrote that were tried twice.
             write::delete_files(self.context, catalog, table, &committed_files).await;
@@ -142,6 +150,7 @@ impl Change<'_> {
         let rows = delta.changes;
         let files = self.changed_files(&delta)?;
         let mut change = RowDelta {
+            branch: self.target.branch.clone(),
             data_files: delta.files,
             validation: Some(Validation {
                 isolation: self.settings.isolation,

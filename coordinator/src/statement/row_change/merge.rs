@@ -8,40 +8,63 @@ use std::ops::ControlFlow;
 use datafusion::logical_expr::LogicalPlan;
 use ingot_engine::scan::row_ids::FILE_COLUMN;
 use ingot_engine::write::RowDeltaInput;
-use ingot_sql::RowChange;
+use ingot_sql::hidden_columns::HIDDEN_COLUMNS;
 use ingot_sql::sqlparser::ast::{
     self, BinaryOperator, CaseWhen, Expr, Ident, JoinConstraint, JoinOperator, MergeAction,
     MergeClauseKind, MergeInsertKind,
 };
+use ingot_sql::{RowChange, fold_identifier};
 
 use super::super::context::{StatementContext, plan_unbound};
-use super::apply::Change;
-use super::query::{Target, derived, expression, named, new_row, quoted, statement_of, template};
+use super::super::row_values::name_fields;
+use super::query::{
+    PlannedChange, Target, derived, expression, named, new_row, quoted, statement_of, template,
+};
 use super::settings::{Command, Settings};
 use super::update::assigned_values;
-use super::{refuse, unexpected};
+use super::{refuse, refuse_internal_columns, unexpected};
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
 
 /// Column of the source that is not null where it has a row.
-const PRESENT_COLUMN: &str = "$source";
+const PRESENT_COLUMN: &str = "$row_in_source";
 
 /// Merges a source into a table; returns the number of rows inserted, updated and deleted.
 pub(in super::super) async fn merge(
     context: &StatementContext,
     change: &RowChange,
 ) -> Result<StatementOutcome> {
+    let planned = plan_merge(context, change).await?;
+    let changes = planned.plan.clone();
+    planned
+        .change(context)
+        .run(changes, RowDeltaInput::Changes)
+        .await
+}
+
+pub(super) async fn plan_merge(
+    context: &StatementContext,
+    change: &RowChange,
+) -> Result<PlannedChange> {
     let ast::Statement::Merge(merge) = change.statement.as_ref() else {
         return Err(unexpected(&change.statement));
     };
     refuse("MERGE", &[(merge.output.is_some(), "OUTPUT")])?;
+    refuse_internal_columns(&change.statement)?;
+    if merge.clauses.is_empty() {
+        return Err(CoordinatorError::InvalidInput(
+            "a MERGE needs a WHEN clause: say what happens to the rows".to_owned(),
+        ));
+    }
     let alias = match &merge.table {
         ast::TableFactor::Table { alias, .. } => alias.as_ref(),
         _ => None,
     };
-    let target = Target::load(context, &change.table, alias).await?;
+    let target = Target::load(context, change, alias).await?;
     let settings = Settings::of(&target.table, Command::Merge)?;
+    check_names(&target, merge)?;
     let clauses = clauses_of(&target, merge)?;
+    check_visible_columns(&target, merge, &clauses).await?;
     let joined = join(&target, merge, &clauses)?;
     check_conditions(&target, &joined, &clauses).await?;
 
@@ -61,13 +84,11 @@ pub(in super::super) async fn merge(
     )?;
     select.projection.push(new_row(has_new_row));
     let plan = target.plan(context, select).await?;
-    let change = Change {
-        context,
-        target: &target,
+    Ok(PlannedChange {
+        plan: target.cast_columns(plan)?,
+        target,
         settings,
-    };
-    let plan = target.cast_columns(plan)?;
-    change.run(plan, RowDeltaInput::Changes).await
+    })
 }
 
 /// One `WHEN` clause.
@@ -77,6 +98,8 @@ struct Clause {
     condition: Expr,
     /// The new row's columns; `None` deletes the row.
     new_values: Option<Vec<Expr>>,
+    /// What the statement says in the clause: its own condition, and its values.
+    written: Vec<Expr>,
 }
 
 /// Gives columns without a table's name the one that they can mean: where no row of the table
@@ -166,13 +189,98 @@ fn clauses_of(target: &Target, merge: &ast::Merge) -> Result<Vec<Clause>> {
                 }
             )));
         }
+        let mut written: Vec<Expr> = clause.predicate.iter().cloned().collect();
+        written.extend(written_values(&clause.action));
+        if written.iter().any(tests_subquery) {
+            return Err(CoordinatorError::Unsupported(format!(
+                "a subquery with IN, EXISTS, ANY or ALL in WHEN {} of a MERGE (let the source of \
+                 the MERGE be a query that has its outcome as a column)",
+                clause.clause_kind
+            )));
+        }
         clauses.push(Clause {
             kind,
             condition,
             new_values: new_values(target, &clause.action)?,
+            written,
         });
     }
     Ok(clauses)
+}
+
+/// The values that an action writes.
+fn written_values(action: &MergeAction) -> Vec<Expr> {
+    match action {
+        MergeAction::Insert(insert) => match &insert.kind {
+            MergeInsertKind::Values(values) => {
+                let rows = values.rows.iter();
+                rows.flat_map(|row| row.iter().cloned()).collect()
+            }
+            MergeInsertKind::Row => Vec::new(),
+        },
+        MergeAction::Update(update) => {
+            let values = update.assignments.iter();
+            values.map(|assignment| assignment.value.clone()).collect()
+        }
+        MergeAction::Delete { .. } => Vec::new(),
+    }
+}
+
+/// Whether an expression compares something with the rows of a subquery: the planner makes joins
+/// of such conditions, which a `CASE` cannot have.
+fn tests_subquery(expression: &Expr) -> bool {
+    let found = ast::visit_expressions(expression, |part| match part {
+        Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(()),
+        Expr::AnyOp { right, .. } | Expr::AllOp { right, .. }
+            if matches!(right.as_ref(), Expr::Subquery(_)) =>
+        {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
+}
+
+/// The table and the source must be told apart by their names.
+fn check_names(target: &Target, merge: &ast::Merge) -> Result<()> {
+    let source = source_alias(&merge.source);
+    if fold_identifier(&target.alias) != fold_identifier(&source) {
+        return Ok(());
+    }
+    Err(CoordinatorError::InvalidInput(format!(
+        "the table and the source of a MERGE are both called {source}: give them aliases"
+    )))
+}
+
+/// A clause about rows that are on one side only must not name columns of the other, which would
+/// all be null: each is planned over its side alone.
+async fn check_visible_columns(
+    target: &Target,
+    merge: &ast::Merge,
+    clauses: &[Clause],
+) -> Result<()> {
+    for clause in clauses {
+        let relation = match clause.kind {
+            MergeClauseKind::Matched => continue,
+            MergeClauseKind::NotMatchedBySource => target.factor()?,
+            MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => {
+                merge.source.clone()
+            }
+        };
+        let mut select = template("SELECT 1 FROM t")?;
+        select.from = vec![ast::TableWithJoins {
+            relation,
+            joins: Vec::new(),
+        }];
+        let written = clause.written.iter().cloned().enumerate();
+        select.projection = written
+            .map(|(index, expression)| named(expression, &format!("expression {index}")))
+            .collect();
+        if !select.projection.is_empty() {
+            plan_unbound(&target.state, statement_of(select)?).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The new row's columns, all of them, as an action makes them.
@@ -234,18 +342,19 @@ fn inserted_values(
     }
     let mut values: Vec<Option<Expr>> = vec![None; count];
     for (index, value) in indices.into_iter().zip(row) {
-        if values[index].replace(value.clone()).is_some() {
+        let mut value = value.clone();
+        name_fields(&mut value, target.schema.field(index).data_type());
+        if values[index].replace(value).is_some() {
             return Err(CoordinatorError::InvalidInput(format!(
                 "column {} is inserted twice",
                 target.schema.field(index).name()
             )));
         }
     }
-    let null = expression("NULL")?;
-    let values = values.into_iter();
-    Ok(values
-        .map(|value| value.unwrap_or_else(|| null.clone()))
-        .collect())
+    let values = values.into_iter().enumerate();
+    values
+        .map(|(index, value)| value.map_or_else(|| target.default_of(index), Ok))
+        .collect()
 }
 
 fn merged_columns(target: &Target, clauses: &[Clause]) -> Result<Vec<ast::SelectItem>> {
@@ -315,7 +424,7 @@ fn join(target: &Target, merge: &ast::Merge, clauses: &[Clause]) -> Result<ast::
         (true, true) => JoinOperator::FullOuter(constraint),
     };
     let join = ast::Join {
-        relation: source_of(&merge.source)?,
+        relation: source_of(merge)?,
         global: false,
         join_operator: operator,
     };
@@ -345,13 +454,41 @@ fn source_alias(source: &ast::TableFactor) -> Ident {
 }
 
 /// The source with a column that is never null in it.
-fn source_of(source: &ast::TableFactor) -> Result<ast::TableFactor> {
+fn source_of(merge: &ast::Merge) -> Result<ast::TableFactor> {
+    let source = &merge.source;
     let mut select = template(&format!("SELECT *, true AS \"{PRESENT_COLUMN}\" FROM t"))?;
     select.from = vec![ast::TableWithJoins {
         relation: source.clone(),
         joins: Vec::new(),
     }];
+    if matches!(source, ast::TableFactor::Table { args: None, .. }) {
+        let hidden = hidden_columns_of_source(merge)
+            .into_iter()
+            .map(|column| ast::SelectItem::UnnamedExpr(Expr::Identifier(quoted(column))));
+        select.projection.extend(hidden);
+    }
     derived(select, source_alias(source))
+}
+
+/// The hidden columns of the source that the statement names: they are no part of `*`.
+fn hidden_columns_of_source(merge: &ast::Merge) -> Vec<&'static str> {
+    let alias = source_alias(&merge.source);
+    let is_named = |column: &str, parts: &[Ident]| match parts {
+        [table, name] => {
+            name.value == column && table.value.to_lowercase() == alias.value.to_lowercase()
+        }
+        _ => false,
+    };
+    let mut named = Vec::new();
+    let _ = ast::visit_expressions(merge, |expression| {
+        if let Expr::CompoundIdentifier(parts) = expression {
+            let mut columns = HIDDEN_COLUMNS.into_iter();
+            let column = columns.find(|column| is_named(column, parts));
+            named.extend(column.filter(|column| !named.contains(column)));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    named
 }
 
 /// Refuses conditions that have another value each time they are looked at: each column's

@@ -5,10 +5,10 @@ use ingot_sql::RowChange;
 use ingot_sql::sqlparser::ast;
 
 use super::super::context::StatementContext;
-use super::apply::Change;
-use super::query::{Target, expression, named, new_row, template};
+use super::super::row_values::name_fields;
+use super::query::{PlannedChange, Target, expression, named, new_row, template};
 use super::settings::{Command, Settings};
-use super::{refuse, unexpected};
+use super::{refuse, refuse_internal_columns, unexpected};
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
 
@@ -17,6 +17,18 @@ pub(in super::super) async fn update(
     context: &StatementContext,
     change: &RowChange,
 ) -> Result<StatementOutcome> {
+    let planned = plan_update(context, change).await?;
+    let changes = planned.plan.clone();
+    planned
+        .change(context)
+        .run(changes, RowDeltaInput::Changes)
+        .await
+}
+
+pub(super) async fn plan_update(
+    context: &StatementContext,
+    change: &RowChange,
+) -> Result<PlannedChange> {
     let ast::Statement::Update(update) = change.statement.as_ref() else {
         return Err(unexpected(&change.statement));
     };
@@ -31,7 +43,8 @@ pub(in super::super) async fn update(
             (update.limit.is_some(), "LIMIT"),
         ],
     )?;
-    let target = Target::load(context, &change.table, alias_of(&update.table)).await?;
+    refuse_internal_columns(&change.statement)?;
+    let target = Target::load(context, change, alias_of(&update.table)).await?;
     let settings = Settings::of(&target.table, Command::Update)?;
 
     let mut select = template("SELECT 1 FROM t")?;
@@ -44,13 +57,11 @@ pub(in super::super) async fn update(
     select.projection.extend(target.row_id());
     select.projection.push(new_row(expression("true")?));
     let plan = target.plan(context, select).await?;
-    let change = Change {
-        context,
-        target: &target,
+    Ok(PlannedChange {
+        plan: target.cast_columns(plan)?,
+        target,
         settings,
-    };
-    let plan = target.cast_columns(plan)?;
-    change.run(plan, RowDeltaInput::Changes).await
+    })
 }
 
 /// The alias that a statement gives its table.
@@ -85,7 +96,9 @@ pub(super) fn assigned_values(
             ));
         };
         let index = target.column_index(column)?;
-        if values[index].replace(assignment.value.clone()).is_some() {
+        let mut value = assignment.value.clone();
+        name_fields(&mut value, target.schema.field(index).data_type());
+        if values[index].replace(value).is_some() {
             return Err(CoordinatorError::InvalidInput(format!(
                 "column {column} is assigned twice"
             )));

@@ -1,0 +1,156 @@
+//! Transactions of sessions.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use ingot_catalog::{Catalog, CatalogError, CatalogTransaction};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use uuid::Uuid;
+
+use crate::error::{CoordinatorError, Result};
+
+/// A transaction lasts no longer: one that is older may be that of a coordinator that died.
+pub const LONGEST_TRANSACTION: Duration = Duration::from_secs(8 * 3600);
+
+/// What a coordinator that shares its catalog waits before it rolls back the transactions of
+/// others: longer than they can last, because clocks differ.
+pub const ABANDONED_AFTER: Duration = Duration::from_secs(9 * 3600);
+
+/// Held while a statement of a transaction is executed: until then the transaction does not end.
+pub type StatementInTransaction = OwnedRwLockReadGuard<Ended>;
+
+/// Whether a transaction has ended.
+#[derive(Debug, Default)]
+pub struct Ended(bool);
+
+/// The transaction of one session.
+pub struct OpenTransaction {
+    id: Uuid,
+    catalog_name: String,
+    handle: Arc<dyn CatalogTransaction>,
+    began: Instant,
+    /// The error of its first statement that failed.
+    failure: OnceLock<String>,
+    /// Statements share it; who ends the transaction has it alone.
+    ended: Arc<RwLock<Ended>>,
+}
+
+impl fmt::Debug for OpenTransaction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("OpenTransaction")
+            .field("id", &self.id)
+            .field("catalog", &self.catalog_name)
+            .field("failure", &self.failure.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl OpenTransaction {
+    /// Begins a transaction where this handle of a catalog is.
+    pub async fn begin(catalog: &Arc<dyn Catalog>) -> Result<Arc<Self>> {
+        let handle = catalog.versioned()?.begin_transaction().await?;
+        Ok(Arc::new(Self {
+            id: Uuid::new_v4(),
+            catalog_name: catalog.name().to_owned(),
+            handle,
+            began: Instant::now(),
+            failure: OnceLock::new(),
+            ended: Arc::default(),
+        }))
+    }
+
+    /// Its name in protocols.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The catalog that it changes.
+    pub fn catalog_name(&self) -> &str {
+        &self.catalog_name
+    }
+
+    /// The catalog as its statements see it.
+    pub fn catalog(&self) -> Arc<dyn Catalog> {
+        self.handle.catalog()
+    }
+
+    /// Notes that a statement failed: from then on it can only be rolled back.
+    pub fn fail(&self, error: &str) {
+        let _ = self.failure.set(error.to_owned());
+    }
+
+    /// Begins a statement.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when the transaction has ended, has failed or has lasted too long.
+    pub async fn enter(&self) -> Result<StatementInTransaction> {
+        let entered = Arc::clone(&self.ended).read_owned().await;
+        if entered.0 {
+            return Err(CoordinatorError::FailedPrecondition(
+                "the transaction has ended".to_owned(),
+            ));
+        }
+        if let Some(failure) = self.failure.get() {
+            return Err(CoordinatorError::FailedPrecondition(format!(
+                "the transaction has failed ({failure}): only ROLLBACK is possible"
+            )));
+        }
+        if self.began.elapsed() > LONGEST_TRANSACTION {
+            let hours = LONGEST_TRANSACTION.as_secs() / 3600;
+            return Err(CoordinatorError::FailedPrecondition(format!(
+                "the transaction has lasted longer than {hours} hours: run it again"
+            )));
+        }
+        Ok(entered)
+    }
+
+    /// Publishes what its statements did, once those that run have ended. In any case the
+    /// transaction is over.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` when a statement of it failed, `Conflict` when others changed the
+    /// same tables; nothing is published then. Errors of the catalog.
+    pub async fn commit(&self) -> Result<Vec<String>> {
+        let mut ended = self.ended.write().await;
+        if ended.0 {
+            return Err(CoordinatorError::FailedPrecondition(
+                "the transaction has ended".to_owned(),
+            ));
+        }
+        ended.0 = true;
+        if let Some(failure) = self.failure.get() {
+            self.roll_back_now().await;
+            return Err(CoordinatorError::FailedPrecondition(format!(
+                "the transaction was rolled back, because a statement of it failed ({failure}): \
+                 run it again"
+            )));
+        }
+        match self.handle.commit().await {
+            Ok(report) => Ok(report.changed),
+            // It may be published: nothing can be deleted.
+            Err(error @ CatalogError::CommitStateUnknown { .. }) => Err(error.into()),
+            Err(error) => {
+                self.roll_back_now().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Undoes what its statements did, once those that run have ended.
+    pub async fn roll_back(&self) {
+        let mut ended = self.ended.write().await;
+        if !ended.0 {
+            ended.0 = true;
+            self.roll_back_now().await;
+        }
+    }
+
+    /// What cannot be cleaned up now is at the next start: the transaction is over anyway.
+    async fn roll_back_now(&self) {
+        if let Err(error) = self.handle.roll_back().await {
+            tracing::warn!(transaction = %self.id, %error, "cannot clean up after a rollback");
+        }
+    }
+}
