@@ -8,5 +8,11 @@ mod harness;
 #[path = "processes/object_storage.rs"]
 mod object_storage;
 
+#[path = "processes/rest_catalog.rs"]
+mod rest_catalog;
+
 #[path = "processes/starting.rs"]
 mod starting;
+
+#[path = "processes/transactions.rs"]
+mod transactions;

@@ -1,8 +1,7 @@
 //! Runs `tests/sqllogictest/*.slt`, the specification of the SQL, on a whole engine in this process.
 //!
-//! Every file has a lakehouse of its own in a temporary folder, and runs three times: with all queries
-//! in the coordinator, and with all queries distributed to two workers over real sockets, planned
-//! adaptively and once.
+//! Every file has a lakehouse of its own in a temporary folder, and runs twice: with all queries in the
+//! coordinator, and with all queries distributed to two workers over real sockets.
 //!
 //! Column types in the files: `I` integers, `R` other numbers, `T` text, `B` booleans, `D` dates,
 //! `P` timestamps, `?` anything else. Types are checked. `NULL` is null, `(empty)` the empty text.
@@ -14,6 +13,12 @@
 mod evolution;
 #[path = "sqllogictest/harness.rs"]
 mod harness;
+#[path = "sqllogictest/headings.rs"]
+mod headings;
+#[path = "sqllogictest/materialized.rs"]
+mod materialized;
+#[path = "sqllogictest/random_queries.rs"]
+mod random_queries;
 
 use harness::Placement;
 
@@ -31,8 +36,9 @@ async fn distributed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn distributed_and_planned_once() {
-    harness::run_all(Placement::DistributedOnce, PARALLEL_FILES).await;
+async fn columns_have_the_names_that_were_announced() {
+    headings::run(Placement::Local).await;
+    headings::run(Placement::Distributed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -43,4 +49,25 @@ async fn evolved_tables_agree_with_a_list_of_rows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn evolved_tables_agree_with_a_list_of_rows_on_workers() {
     evolution::run(Placement::Distributed, 100..102, 25).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn random_queries_return_the_same_on_workers() {
+    random_queries::run(0..2, 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "long: many random queries"]
+async fn many_random_queries_return_the_same_on_workers() {
+    random_queries::run(1000..1030, 40).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn refreshed_views_agree_with_their_queries() {
+    materialized::run(Placement::Local, 0..4, 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn refreshed_views_agree_with_their_queries_on_workers() {
+    materialized::run(Placement::Distributed, 100..101, 30).await;
 }

@@ -199,7 +199,6 @@ const WORKER_MEMORY: usize = 256 << 20;
 
 /// How a test's coordinator is started.
 pub struct StartOptions {
-    pub adaptive: bool,
     /// The scheduler's port; 0 is any.
     pub port: u16,
     /// The coordinator's memory for operators.
@@ -209,7 +208,6 @@ pub struct StartOptions {
 impl Default for StartOptions {
     fn default() -> Self {
         Self {
-            adaptive: true,
             port: 0,
             memory_limit_bytes: 256 << 20,
         }
@@ -230,12 +228,8 @@ pub struct TestCluster {
 
 impl TestCluster {
     /// A coordinator without workers.
-    pub async fn start(adaptive: bool) -> Self {
-        Self::start_with(StartOptions {
-            adaptive,
-            ..StartOptions::default()
-        })
-        .await
+    pub async fn start() -> Self {
+        Self::start_with(StartOptions::default()).await
     }
 
     /// A coordinator without workers.
@@ -244,7 +238,6 @@ impl TestCluster {
         let process = Process::new(options.memory_limit_bytes);
         let runtime = Arc::clone(&process.runtime);
         let cluster = Cluster::start(ClusterOptions {
-            adaptive: options.adaptive,
             worker_timeout: Duration::from_secs(4),
             ..ClusterOptions::new(
                 SocketAddr::from((Ipv4Addr::LOCALHOST, options.port)),

@@ -105,114 +105,110 @@ async fn commit_rows(test: &TestCluster, written: &[RecordBatch]) -> Table {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_write_and_read_tables_whose_columns_were_renamed() {
-    for adaptive in [true, false] {
-        let test = TestCluster::start(adaptive).await;
-        let _workers = test.add_workers(2, 2).await;
-        create_events(&test).await;
-        let (_, written) = insert(
-            &test,
-            "INSERT INTO events SELECT id, grp, name FROM files.t",
-        )
+    let test = TestCluster::start().await;
+    let _workers = test.add_workers(2, 2).await;
+    create_events(&test).await;
+    let (_, written) = insert(
+        &test,
+        "INSERT INTO events SELECT id, grp, name FROM files.t",
+    )
+    .await;
+    let table = commit_rows(&test, &written).await;
+    let count = FILES * ROWS_PER_FILE;
+    let expected = test
+        .plain_rows("SELECT count(*), sum(id), count(name), count(DISTINCT grp) FROM t")
         .await;
-        let table = commit_rows(&test, &written).await;
-        let count = FILES * ROWS_PER_FILE;
-        let expected = test
-            .plain_rows("SELECT count(*), sum(id), count(name), count(DISTINCT grp) FROM t")
-            .await;
-        let sql = "SELECT count(id), sum(id), count(name), count(DISTINCT grp) FROM events";
-        assert_eq!(rows(&test, sql).await, expected, "adaptive {adaptive}");
+    let sql = "SELECT count(id), sum(id), count(name), count(DISTINCT grp) FROM events";
+    assert_eq!(rows(&test, sql).await, expected);
 
-        // The columns `grp` and `name` exchange their names.
-        let fields = [
-            optional(1, "id", PrimitiveType::Long),
-            optional(2, "name", PrimitiveType::Long),
-            optional(3, "grp", PrimitiveType::String),
-            optional(4, "added", PrimitiveType::Int),
-        ];
-        let schema = Schema::builder()
-            .with_schema_id(1)
-            .with_fields(fields)
-            .build()
-            .unwrap();
-        test.catalog
-            .commit(vec![TableCommit {
-                ident: ident(),
-                requirements: vec![],
-                created_from: None,
-                updates: vec![
-                    TableUpdate::AddSchema { schema },
-                    TableUpdate::SetCurrentSchema { schema_id: -1 },
-                ],
-            }])
-            .await
-            .unwrap();
-        assert!(table.metadata.current_snapshot().is_some());
-        let expected = test
-            .plain_rows("SELECT grp, name, count(*), 0 FROM t GROUP BY grp, name")
-            .await;
-        let sql = "SELECT name, grp, count(*), count(added) FROM events GROUP BY name, grp";
-        assert_eq!(rows(&test, sql).await, expected, "adaptive {adaptive}");
-        let sql = "SELECT count(*) FROM events WHERE name = 5 OR grp = 'name-3' AND id > 100";
-        let expected = test
-            .plain_rows("SELECT count(*) FROM t WHERE grp = 5 OR name = 'name-3' AND id > 100")
-            .await;
-        assert_eq!(rows(&test, sql).await, expected, "adaptive {adaptive}");
-        let sql = "SELECT count(*) FROM events a JOIN events b ON a.id = b.id WHERE a.id >= 0";
-        assert_eq!(rows(&test, sql).await, [count.to_string()]);
-    }
+    // The columns `grp` and `name` exchange their names.
+    let fields = [
+        optional(1, "id", PrimitiveType::Long),
+        optional(2, "name", PrimitiveType::Long),
+        optional(3, "grp", PrimitiveType::String),
+        optional(4, "added", PrimitiveType::Int),
+    ];
+    let schema = Schema::builder()
+        .with_schema_id(1)
+        .with_fields(fields)
+        .build()
+        .unwrap();
+    test.catalog
+        .commit(vec![TableCommit {
+            ident: ident(),
+            requirements: vec![],
+            based_on: None,
+            created_from: None,
+            updates: vec![
+                TableUpdate::AddSchema { schema },
+                TableUpdate::SetCurrentSchema { schema_id: -1 },
+            ],
+        }])
+        .await
+        .unwrap();
+    assert!(table.metadata.current_snapshot().is_some());
+    let expected = test
+        .plain_rows("SELECT grp, name, count(*), 0 FROM t GROUP BY grp, name")
+        .await;
+    let sql = "SELECT name, grp, count(*), count(added) FROM events GROUP BY name, grp";
+    assert_eq!(rows(&test, sql).await, expected);
+    let sql = "SELECT count(*) FROM events WHERE name = 5 OR grp = 'name-3' AND id > 100";
+    let expected = test
+        .plain_rows("SELECT count(*) FROM t WHERE grp = 5 OR name = 'name-3' AND id > 100")
+        .await;
+    assert_eq!(rows(&test, sql).await, expected);
+    let sql = "SELECT count(*) FROM events a JOIN events b ON a.id = b.id WHERE a.id >= 0";
+    assert_eq!(rows(&test, sql).await, [count.to_string()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_loses_a_worker_adds_every_row_once() {
-    for adaptive in [true, false] {
-        let test = TestCluster::start(adaptive).await;
-        let mut workers = test.add_workers(3, 1).await;
-        create_events(&test).await;
-        let statement = Uuid::now_v7();
-        let state = writing_session(&test, statement).await;
-        let sql = "INSERT INTO events SELECT slowly(id), grp, name FROM files.t";
-        let plan = state.create_logical_plan(sql).await.unwrap();
-        let options = ExecuteOptions {
-            placement: Placement::Distributed,
-            ..ExecuteOptions::new()
-        };
-        let query = test
-            .engine
-            .run(&state, plan, options.clone())
-            .await
-            .unwrap();
-        let result = tokio::spawn(collect(query));
-        wait_until("running tasks", || async {
-            let workers = test.cluster.workers().await;
-            workers.iter().all(|worker| worker.used_slots > 0)
-        })
-        .await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        workers[0].kill();
-        let written = tokio::time::timeout(Duration::from_secs(90), result)
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        let table = test.catalog.load_table(&ident()).await.unwrap();
-        let files = decode_written_files(&written, &table).unwrap();
-        let keep = files
-            .iter()
-            .map(|file| file.file_path().to_string())
-            .collect();
-        commit_rows(&test, &written).await;
-        let storage = test.catalog.storage();
-        delete_statement_files(storage, &table, statement, &keep)
-            .await
-            .unwrap();
-        let expected = test.plain_rows("SELECT count(*), sum(id) FROM t").await;
-        assert_eq!(
-            rows(&test, "SELECT count(id), sum(id) FROM events").await,
-            expected,
-            "adaptive {adaptive}"
-        );
-        let folder = format!("{}/data", table.metadata.location());
-        let left = storage.list(&folder).await.unwrap();
-        assert_eq!(left.len(), files.len(), "orphans: {left:?}");
-    }
+    let test = TestCluster::start().await;
+    let mut workers = test.add_workers(3, 1).await;
+    create_events(&test).await;
+    let statement = Uuid::now_v7();
+    let state = writing_session(&test, statement).await;
+    let sql = "INSERT INTO events SELECT slowly(id), grp, name FROM files.t";
+    let plan = state.create_logical_plan(sql).await.unwrap();
+    let options = ExecuteOptions {
+        placement: Placement::Distributed,
+        ..ExecuteOptions::new()
+    };
+    let query = test
+        .engine
+        .run(&state, plan, options.clone())
+        .await
+        .unwrap();
+    let result = tokio::spawn(collect(query));
+    wait_until("running tasks", || async {
+        let workers = test.cluster.workers().await;
+        workers.iter().all(|worker| worker.used_slots > 0)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    workers[0].kill();
+    let written = tokio::time::timeout(Duration::from_secs(90), result)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    let table = test.catalog.load_table(&ident()).await.unwrap();
+    let files = decode_written_files(&written, &table).unwrap();
+    let keep = files
+        .iter()
+        .map(|file| file.file_path().to_string())
+        .collect();
+    commit_rows(&test, &written).await;
+    let storage = test.catalog.storage();
+    delete_statement_files(storage, &table, statement, &keep)
+        .await
+        .unwrap();
+    let expected = test.plain_rows("SELECT count(*), sum(id) FROM t").await;
+    assert_eq!(
+        rows(&test, "SELECT count(id), sum(id) FROM events").await,
+        expected
+    );
+    let folder = format!("{}/data", table.metadata.location());
+    let left = storage.list(&folder).await.unwrap();
+    assert_eq!(left.len(), files.len(), "orphans: {left:?}");
 }

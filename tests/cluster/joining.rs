@@ -31,7 +31,7 @@ async fn a_worker_that_cannot_join_says_why() {
     let message = start_error(worker_options("localhost")).await;
     assert!(message.contains("HOST:PORT"), "{message}");
 
-    let test = TestCluster::start(true).await;
+    let test = TestCluster::start().await;
     let coordinator = test.cluster.address().to_string();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken_port = taken.local_addr().unwrap().port();
@@ -69,7 +69,7 @@ async fn a_worker_that_cannot_join_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_workers_run_in_one_process() {
-    let test = TestCluster::start(true).await;
+    let test = TestCluster::start().await;
     let stop = CancellationToken::new();
     let mut workers = Vec::new();
     for _ in 0..2 {
@@ -95,7 +95,7 @@ async fn several_workers_run_in_one_process() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_join_again_when_the_coordinator_restarts() {
-    let test = TestCluster::start(true).await;
+    let test = TestCluster::start().await;
     let sql = "SELECT sum(id) FROM t";
     let workers = test.add_workers(2, 1).await;
     let expected = test.rows(sql).await;
@@ -116,7 +116,7 @@ async fn workers_join_again_when_the_coordinator_restarts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_worker_leaves_at_once_without_a_coordinator() {
-    let test = TestCluster::start(true).await;
+    let test = TestCluster::start().await;
     let stop = CancellationToken::new();
     let options = worker_options(test.cluster.address().to_string());
     let worker = ingot_worker::start(options, stop.clone()).await.unwrap();

@@ -25,8 +25,8 @@ fn seed() -> u64 {
 }
 
 /// Kills one of three workers once `stages` stages are done and a little time has passed.
-async fn kill_one_worker(adaptive: bool, stages: u32, random: &mut StdRng) {
-    let test = TestCluster::start(adaptive).await;
+async fn kill_one_worker(stages: u32, random: &mut StdRng) {
+    let test = TestCluster::start().await;
     let mut workers = test.add_workers(3, 1).await;
     let expected = test.plain_rows(SLOW_END).await;
     let options = ExecuteOptions::new();
@@ -42,43 +42,33 @@ async fn kill_one_worker(adaptive: bool, stages: u32, random: &mut StdRng) {
     workers[victim].kill();
     let batches = tokio::time::timeout(PATIENCE, result)
         .await
-        .unwrap_or_else(|_| panic!("adaptive {adaptive}: hangs, {:?}", options.progress))
+        .unwrap_or_else(|_| panic!("hangs, {:?}", options.progress))
         .unwrap()
         .unwrap();
     assert_eq!(
         sorted_rows(&batches),
         expected,
-        "adaptive {adaptive}, was running: {was_running}"
+        "was running: {was_running}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_in_the_first_stage_costs_no_row() {
     let mut random = StdRng::seed_from_u64(seed());
-    for adaptive in [false, true] {
-        kill_one_worker(adaptive, 0, &mut random).await;
-    }
+    kill_one_worker(0, &mut random).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_in_the_final_stage_costs_no_row_static() {
+async fn a_worker_killed_in_the_final_stage_costs_no_row() {
     let mut random = StdRng::seed_from_u64(seed());
     for _ in 0..2 {
-        kill_one_worker(false, 1, &mut random).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_in_the_final_stage_costs_no_row_adaptive() {
-    let mut random = StdRng::seed_from_u64(seed());
-    for _ in 0..2 {
-        kill_one_worker(true, 1, &mut random).await;
+        kill_one_worker(1, &mut random).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_joins_takes_part() {
-    let test = TestCluster::start(false).await;
+    let test = TestCluster::start().await;
     let _first = test.add_workers(1, 1).await;
     let sql = "SELECT sum(slowly(id)) FROM t";
     let expected = test.plain_rows("SELECT sum(id) FROM t").await;
@@ -93,39 +83,31 @@ async fn a_worker_that_joins_takes_part() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_told_to_stop_finishes_its_work_first() {
-    for adaptive in [false, true] {
-        let test = TestCluster::start(adaptive).await;
-        let mut workers = test.add_workers(2, 1).await;
-        let expected = test.plain_rows(SLOW_END).await;
-        let options = ExecuteOptions::new();
-        let query = test.begin(SLOW_END, &options).await.unwrap();
-        let result = tokio::spawn(collect(query));
-        wait_until("the first stage", || async {
-            options.progress.counts().stages_done >= 1
-        })
-        .await;
-        let mut leaving = workers.remove(0);
-        let left = tokio::task::spawn_blocking(move || leaving.terminate());
-        assert_eq!(sorted_rows(&result.await.unwrap().unwrap()), expected);
-        assert_eq!(left.await.unwrap(), Some(0));
-        test.wait_for_slots(1).await;
-        assert_eq!(test.rows(SLOW_END).await, expected);
-    }
+    let test = TestCluster::start().await;
+    let mut workers = test.add_workers(2, 1).await;
+    let expected = test.plain_rows(SLOW_END).await;
+    let options = ExecuteOptions::new();
+    let query = test.begin(SLOW_END, &options).await.unwrap();
+    let result = tokio::spawn(collect(query));
+    wait_until("the first stage", || async {
+        options.progress.counts().stages_done >= 1
+    })
+    .await;
+    let mut leaving = workers.remove(0);
+    let left = tokio::task::spawn_blocking(move || leaving.terminate());
+    assert_eq!(sorted_rows(&result.await.unwrap().unwrap()), expected);
+    assert_eq!(left.await.unwrap(), Some(0));
+    test.wait_for_slots(1).await;
+    assert_eq!(test.rows(SLOW_END).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long: many kills, to choose between static and adaptive planning"]
+#[ignore = "long: many kills"]
 async fn many_kills() {
     let mut random = StdRng::seed_from_u64(seed());
     for round in 0..8 {
-        for adaptive in [false, true] {
-            let started = std::time::Instant::now();
-            kill_one_worker(adaptive, round % 3, &mut random).await;
-            println!(
-                "adaptive {adaptive}, stage {}: {:?}",
-                round % 3,
-                started.elapsed()
-            );
-        }
+        let started = std::time::Instant::now();
+        kill_one_worker(round % 3, &mut random).await;
+        println!("stage {}: {:?}", round % 3, started.elapsed());
     }
 }

@@ -37,122 +37,112 @@ const QUERIES: &[&str] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn results_equal_plain_execution() {
-    for adaptive in [true, false] {
-        let test = TestCluster::start(adaptive).await;
-        let _workers = test.add_workers(2, 2).await;
-        for sql in QUERIES {
-            let expected = test.plain_rows(sql).await;
-            assert_eq!(test.rows(sql).await, expected, "adaptive {adaptive}: {sql}");
-        }
-        wait_until("empty work folders", || async { test.job_folders() == 0 }).await;
+    let test = TestCluster::start().await;
+    let _workers = test.add_workers(2, 2).await;
+    for sql in QUERIES {
+        let expected = test.plain_rows(sql).await;
+        assert_eq!(test.rows(sql).await, expected, "{sql}");
     }
+    wait_until("empty work folders", || async { test.job_folders() == 0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_row_is_read_once_with_more_partitions_than_slots() {
-    for adaptive in [true, false] {
-        let test = TestCluster::start(adaptive).await;
-        // Planning sees eight slots; then all but one of the workers go.
-        let _stays = test.add_workers(1, 1).await;
-        let mut leaving = test.add_workers(1, 7).await;
-        let state = test.context.state();
-        let plan = state
-            .create_logical_plan("SELECT count(*), sum(id) FROM t")
-            .await
-            .unwrap();
-        assert_eq!(leaving[0].terminate(), Some(0));
-        test.wait_for_slots(1).await;
-        let options = ExecuteOptions {
-            placement: Placement::Distributed,
-            ..ExecuteOptions::new()
-        };
-        let query = test.engine.run(&state, plan, options).await.unwrap();
-        let rows = FILES * ROWS_PER_FILE;
-        let expected = format!("{rows}|{}", rows * (rows - 1) / 2);
-        assert_eq!(all_rows(&collect(query).await.unwrap()), [expected]);
-        let per_file = test
-            .rows("SELECT id / 500, count(*), count(DISTINCT id) FROM t GROUP BY id / 500")
-            .await;
-        assert_eq!(per_file.len(), usize::try_from(FILES).unwrap());
-        for row in per_file {
-            assert!(row.ends_with("|500|500"), "{row}");
-        }
+    let test = TestCluster::start().await;
+    // Planning sees eight slots; then all but one of the workers go.
+    let _stays = test.add_workers(1, 1).await;
+    let mut leaving = test.add_workers(1, 7).await;
+    let state = test.context.state();
+    let plan = state
+        .create_logical_plan("SELECT count(*), sum(id) FROM t")
+        .await
+        .unwrap();
+    assert_eq!(leaving[0].terminate(), Some(0));
+    test.wait_for_slots(1).await;
+    let options = ExecuteOptions {
+        placement: Placement::Distributed,
+        ..ExecuteOptions::new()
+    };
+    let query = test.engine.run(&state, plan, options).await.unwrap();
+    let rows = FILES * ROWS_PER_FILE;
+    let expected = format!("{rows}|{}", rows * (rows - 1) / 2);
+    assert_eq!(all_rows(&collect(query).await.unwrap()), [expected]);
+    let per_file = test
+        .rows("SELECT id / 500, count(*), count(DISTINCT id) FROM t GROUP BY id / 500")
+        .await;
+    assert_eq!(per_file.len(), usize::try_from(FILES).unwrap());
+    for row in per_file {
+        assert!(row.ends_with("|500|500"), "{row}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ordered_results_stay_in_order() {
-    for adaptive in [true, false] {
-        let test = TestCluster::start(adaptive).await;
-        let _workers = test.add_workers(2, 2).await;
-        let batches = test
-            .query("SELECT id FROM t WHERE id % 3 = 0 ORDER BY id DESC")
-            .await
-            .unwrap();
-        let expected: Vec<String> = (0..FILES * ROWS_PER_FILE)
-            .rev()
-            .filter(|id| id % 3 == 0)
-            .map(|id| id.to_string())
-            .collect();
-        assert_eq!(all_rows(&batches), expected, "adaptive {adaptive}");
-        let limited = test
-            .query("SELECT id FROM t ORDER BY id LIMIT 3")
-            .await
-            .unwrap();
-        assert_eq!(all_rows(&limited), ["0", "1", "2"]);
-    }
+    let test = TestCluster::start().await;
+    let _workers = test.add_workers(2, 2).await;
+    let batches = test
+        .query("SELECT id FROM t WHERE id % 3 = 0 ORDER BY id DESC")
+        .await
+        .unwrap();
+    let expected: Vec<String> = (0..FILES * ROWS_PER_FILE)
+        .rev()
+        .filter(|id| id % 3 == 0)
+        .map(|id| id.to_string())
+        .collect();
+    assert_eq!(all_rows(&batches), expected);
+    let limited = test
+        .query("SELECT id FROM t ORDER BY id LIMIT 3")
+        .await
+        .unwrap();
+    assert_eq!(all_rows(&limited), ["0", "1", "2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_results_keep_their_schema() {
-    for adaptive in [true, false] {
-        let test = TestCluster::start(adaptive).await;
-        let _workers = test.add_workers(2, 1).await;
-        for sql in [
-            "SELECT id, name FROM t WHERE id < 0",
-            "SELECT id, name FROM t WHERE id + 1 = id",
-            "SELECT grp AS id, max(name) AS name FROM t WHERE id < 0 GROUP BY grp",
-        ] {
-            let query = test.begin(sql, &ExecuteOptions::new()).await.unwrap();
-            let schema = query.schema.clone();
-            assert_eq!(schema.field(0).name(), "id", "{sql}");
-            assert_eq!(schema.field(1).name(), "name", "{sql}");
-            let batches = collect(query).await.unwrap();
-            assert_eq!(all_rows(&batches).len(), 0, "{sql}");
-        }
+    let test = TestCluster::start().await;
+    let _workers = test.add_workers(2, 1).await;
+    for sql in [
+        "SELECT id, name FROM t WHERE id < 0",
+        "SELECT id, name FROM t WHERE id + 1 = id",
+        "SELECT grp AS id, max(name) AS name FROM t WHERE id < 0 GROUP BY grp",
+    ] {
+        let query = test.begin(sql, &ExecuteOptions::new()).await.unwrap();
+        let schema = query.schema.clone();
+        assert_eq!(schema.field(0).name(), "id", "{sql}");
+        assert_eq!(schema.field(1).name(), "name", "{sql}");
+        let batches = collect(query).await.unwrap();
+        assert_eq!(all_rows(&batches).len(), 0, "{sql}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_say_what_the_user_did_wrong() {
-    for adaptive in [true, false] {
-        let test = TestCluster::start(adaptive).await;
-        let _workers = test.add_workers(2, 1).await;
-        let error = test
-            .query("SELECT sum(1 / (id - 7)) FROM t")
-            .await
-            .unwrap_err();
-        assert_eq!(error.to_string(), "division by zero");
-        assert_eq!(error.code(), ErrorCode::InvalidInput);
+    let test = TestCluster::start().await;
+    let _workers = test.add_workers(2, 1).await;
+    let error = test
+        .query("SELECT sum(1 / (id - 7)) FROM t")
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "division by zero");
+    assert_eq!(error.code(), ErrorCode::InvalidInput);
 
-        let error = test
-            .query("SELECT sum(CAST(name AS BIGINT)) FROM t")
-            .await
-            .unwrap_err();
-        assert_eq!(error.code(), ErrorCode::InvalidInput);
-        let message = error.to_string();
-        assert!(
-            message.contains("name-") && message.contains("bigint") && !message.contains("Task"),
-            "{message}"
-        );
-        // Failed jobs leave nothing behind.
-        wait_until("empty work folders", || async { test.job_folders() == 0 }).await;
-    }
+    let error = test
+        .query("SELECT sum(CAST(name AS BIGINT)) FROM t")
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidInput);
+    let message = error.to_string();
+    assert!(
+        message.contains("name-") && message.contains("bigint") && !message.contains("Task"),
+        "{message}"
+    );
+    // Failed jobs leave nothing behind.
+    wait_until("empty work folders", || async { test.job_folders() == 0 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_queries_free_their_slots() {
-    let test = TestCluster::start(true).await;
+    let test = TestCluster::start().await;
     let _workers = test.add_workers(2, 1).await;
     let used_slots = || async {
         let workers = test.cluster.workers().await;
@@ -185,7 +175,7 @@ async fn cancelled_queries_free_their_slots() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_and_local_queries_run_in_the_coordinator() {
-    let test = TestCluster::start(true).await;
+    let test = TestCluster::start().await;
     let state = test.context.state();
     let run = async |sql: &str, placement: Placement| {
         let plan = state.create_logical_plan(sql).await.unwrap();
@@ -224,6 +214,29 @@ async fn small_and_local_queries_run_in_the_coordinator() {
         assert_eq!(query.placement, used, "{sql}");
         assert!(query.stream.next().await.unwrap().is_ok());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_only_the_coordinator_answers_rightly_does_not_move() {
+    let test = TestCluster::start_with(StartOptions {
+        memory_limit_bytes: 128 << 10,
+        ..StartOptions::default()
+    })
+    .await;
+    let _workers = test.add_workers(1, 1).await;
+    let state = test.context.state();
+    // Ballista does not run the join of a `NOT IN` whose keys can be null.
+    let sql = "SELECT count(*) FROM t WHERE name || id NOT IN (SELECT name || id FROM t)";
+    let plan = state.create_logical_plan(sql).await.unwrap();
+    let options = ExecuteOptions::new();
+    let query = test
+        .engine
+        .run(&state, plan, options.clone())
+        .await
+        .unwrap();
+    let error = collect(query).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ResourceExhausted, "{error}");
+    assert_eq!(options.progress.placement(), Some(UsedPlacement::Local));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,43 +279,65 @@ async fn a_query_too_large_for_the_coordinator_moves_to_the_workers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn explain_shows_stages_and_what_they_did() {
-    for adaptive in [true, false] {
-        let test = TestCluster::start(adaptive).await;
-        let _workers = test.add_workers(2, 1).await;
-        let state = test.context.state();
-        let sql = "SELECT grp, count(*) FROM t GROUP BY grp";
-        let explain = async |placement, analyze| {
-            let plan = state.create_logical_plan(sql).await.unwrap();
-            let options = ExecuteOptions {
-                placement,
-                ..ExecuteOptions::new()
-            };
-            let counts = options.progress.clone();
-            let text = test.engine.explain(&state, plan, options, analyze).await;
-            (text.unwrap(), counts.counts())
+async fn the_small_side_of_a_join_is_broadcast_where_that_is_right() {
+    let test = TestCluster::start().await;
+    let _workers = test.add_workers(2, 1).await;
+    let state = test.context.state();
+    for (join, is_broadcast) in [("JOIN", true), ("FULL JOIN", false)] {
+        let sql = format!("SELECT count(*) FROM t a {join} t b ON a.id = b.grp");
+        let plan = state.create_logical_plan(&sql).await.unwrap();
+        let options = ExecuteOptions {
+            placement: Placement::Distributed,
+            ..ExecuteOptions::new()
         };
-        let (text, _) = explain(Placement::Distributed, false).await;
-        assert!(text.contains("placement: distributed"), "{text}");
-        assert!(
-            text.contains("stage 1:") && text.contains("stage 2:"),
-            "{text}"
+        let text = test.engine.explain(&state, plan, options, false).await;
+        let text = text.unwrap();
+        assert_eq!(text.contains("mode=CollectLeft"), is_broadcast, "{text}");
+        assert_eq!(text.contains("mode=Partitioned"), !is_broadcast, "{text}");
+        assert_eq!(
+            test.rows(&sql).await,
+            test.plain_rows(&sql).await,
+            "{join}\n{text}"
         );
-        assert!(text.contains("DataSourceExec"), "{text}");
-
-        let (text, counts) = explain(Placement::Distributed, true).await;
-        assert!(text.contains("task"), "{text}");
-        assert!(text.contains("output_rows="), "{text}");
-        let rows = u64::try_from(FILES * ROWS_PER_FILE).unwrap();
-        assert_eq!(counts.rows, rows, "{text}");
-        assert_eq!(counts.stages_done, 2, "{text}");
-        assert_eq!(counts.stages_total, 2, "{text}");
-        assert_eq!(counts.tasks_done, counts.tasks_total, "{text}");
-        assert!(counts.bytes > 0, "{text}");
-
-        let (text, counts) = explain(Placement::Local, true).await;
-        assert!(text.contains("placement: local"), "{text}");
-        assert!(text.contains("output_rows="), "{text}");
-        assert_eq!(counts.stages_total, 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_shows_stages_and_what_they_did() {
+    let test = TestCluster::start().await;
+    let _workers = test.add_workers(2, 1).await;
+    let state = test.context.state();
+    let sql = "SELECT grp, count(*) FROM t GROUP BY grp";
+    let explain = async |placement, analyze| {
+        let plan = state.create_logical_plan(sql).await.unwrap();
+        let options = ExecuteOptions {
+            placement,
+            ..ExecuteOptions::new()
+        };
+        let counts = options.progress.clone();
+        let text = test.engine.explain(&state, plan, options, analyze).await;
+        (text.unwrap(), counts.counts())
+    };
+    let (text, _) = explain(Placement::Distributed, false).await;
+    assert!(text.contains("placement: distributed"), "{text}");
+    assert!(
+        text.contains("stage 1:") && text.contains("stage 2:"),
+        "{text}"
+    );
+    assert!(text.contains("DataSourceExec"), "{text}");
+
+    let (text, counts) = explain(Placement::Distributed, true).await;
+    assert!(text.contains("task"), "{text}");
+    assert!(text.contains("output_rows="), "{text}");
+    let rows = u64::try_from(FILES * ROWS_PER_FILE).unwrap();
+    assert_eq!(counts.rows, rows, "{text}");
+    assert_eq!(counts.stages_done, 2, "{text}");
+    assert_eq!(counts.stages_total, 2, "{text}");
+    assert_eq!(counts.tasks_done, counts.tasks_total, "{text}");
+    assert!(counts.bytes > 0, "{text}");
+
+    let (text, counts) = explain(Placement::Local, true).await;
+    assert!(text.contains("placement: local"), "{text}");
+    assert!(text.contains("output_rows="), "{text}");
+    assert_eq!(counts.stages_total, 0);
 }

@@ -5,6 +5,7 @@ temporary data folder. Without the binary or a client library every test is skip
 says which is missing.
 """
 
+import contextlib
 import os
 import pathlib
 import socket
@@ -39,16 +40,20 @@ def free_port():
 
 
 class Server:
-    """One `ingot server` process."""
+    """One `ingot server` process. `settings` are those of `ingot.toml`, as its text."""
 
-    def __init__(self, binary, folder):
+    def __init__(self, binary, folder, settings=""):
         self.folder = folder
         self.flight_port = free_port()
         self.http_port = free_port()
         self.log = folder / "server.log"
+        configuration = folder / "ingot.toml"
+        configuration.write_text(settings)
         command = [
             binary,
             "server",
+            "--config",
+            str(configuration),
             "--data",
             str(folder / "lake"),
             "--flight-port",
@@ -77,6 +82,11 @@ class Server:
     def uri(self):
         return f"grpc://127.0.0.1:{self.flight_port}"
 
+    @property
+    def rest_uri(self):
+        """The REST catalog of its tables."""
+        return f"http://127.0.0.1:{self.http_port}/iceberg"
+
     def wait_until_ready(self, seconds=60):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -100,17 +110,24 @@ class Server:
             self.process.wait()
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
+@contextlib.contextmanager
+def running_server(folder, settings=""):
+    """A server in a folder, until the block ends."""
     binary = os.environ.get("INGOT_BINARY")
     if not binary:
         pytest.skip("INGOT_BINARY does not name the ingot binary to test")
-    running = Server(str(pathlib.Path(binary).resolve()), tmp_path_factory.mktemp("ingot"))
+    running = Server(str(pathlib.Path(binary).resolve()), folder, settings)
     try:
         running.wait_until_ready()
         yield running
     finally:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    with running_server(tmp_path_factory.mktemp("ingot")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
@@ -164,6 +181,14 @@ def pyiceberg_catalog(server):
     )
     catalog.create_namespace("peer")
     return catalog
+
+
+@pytest.fixture(scope="session")
+def rest_catalog(server, schema):
+    """Ingot's own catalog as PyIceberg uses it, over the REST protocol."""
+    from pyiceberg.catalog.rest import RestCatalog
+
+    return RestCatalog("ingot", uri=server.rest_uri)
 
 
 @pytest.fixture

@@ -158,3 +158,84 @@ def test_sessions_are_apart(server, schema, table):
                 assert cursor.fetchall() == [(2,)]
                 with pytest.raises(flight_sql.Error):
                     other_cursor.execute("SELECT count(*) FROM adbc")
+
+
+def test_transactions(server, connection, schema):
+    one, two = f"{schema}.adbc_one", f"{schema}.adbc_two"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {one} (id integer)")
+        cursor.execute(f"CREATE TABLE {two} (id integer)")
+
+    def count(cursor, table):
+        cursor.execute(f"SELECT count(*) FROM {table}")
+        return cursor.fetchall()[0][0]
+
+    # As Python's database interface wants it: every statement is part of a transaction.
+    with flight_sql.connect(server.uri, autocommit=False) as writer:
+        with writer.cursor() as inside, connection.cursor() as outside:
+            inside.execute(f"INSERT INTO {one} VALUES (1)")
+            inside.execute(f"INSERT INTO {two} VALUES (?)", (2,))
+            assert (count(inside, one), count(inside, two)) == (1, 1)
+            assert (count(outside, one), count(outside, two)) == (0, 0)
+            writer.commit()
+            assert (count(outside, one), count(outside, two)) == (1, 1)
+
+            inside.execute(f"DELETE FROM {one}")
+            assert count(inside, one) == 0
+            writer.rollback()
+            assert count(inside, one) == 1
+            writer.rollback()
+
+            # Another one was first.
+            assert count(inside, two) == 1
+            outside.execute(f"INSERT INTO {two} VALUES (3)")
+            inside.execute(f"INSERT INTO {two} VALUES (4)")
+            with pytest.raises(Exception, match="run the transaction again"):
+                writer.commit()
+            assert count(outside, two) == 2
+
+
+def test_transactions_as_statements(connection, schema):
+    table = f"{schema}.adbc_statements"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {table} (id integer)")
+        cursor.execute("BEGIN")
+        cursor.execute(f"INSERT INTO {table} VALUES (1), (2)")
+        cursor.execute("ROLLBACK")
+        cursor.execute("START TRANSACTION")
+        cursor.execute(f"INSERT INTO {table} VALUES (3)")
+        cursor.execute("COMMIT")
+        cursor.execute(f"SELECT id FROM {table}")
+        assert cursor.fetchall() == [(3,)]
+
+
+def test_branches(connection, schema):
+    table = f"{schema}.adbc_branches"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {table} (id integer)")
+        cursor.execute("CREATE BRANCH adbc_dev")
+        cursor.execute("USE BRANCH adbc_dev")
+        cursor.execute(f"CREATE TABLE {table}_new AS SELECT 1 AS id")
+        found = connection.adbc_get_objects(depth="tables", db_schema_filter=schema)
+        assert "adbc_branches_new" in str(found.read_all().to_pylist())
+        cursor.execute("USE BRANCH main")
+        found = connection.adbc_get_objects(depth="tables", db_schema_filter=schema)
+        assert "adbc_branches_new" not in str(found.read_all().to_pylist())
+
+        cursor.execute("SHOW BRANCHES LIKE 'adbc_dev'")
+        (shown,) = cursor.fetch_arrow_table().to_pylist()
+        assert (shown["Name"], shown["Kind"], shown["Parent"]) == ("adbc_dev", "branch", "main")
+        assert shown["Version"] > shown["Forked At"]
+        assert isinstance(shown["Created"], datetime.datetime)
+        cursor.execute("MERGE BRANCH adbc_dev INTO main")
+        cursor.execute(f"SHOW CATALOG LOG LIKE '{table}_new'")
+        merge, create = cursor.fetch_arrow_table().to_pylist()
+        assert (merge["Branch"], create["Branch"]) == ("main", "adbc_dev")
+        assert merge["Version"] > create["Version"] == shown["Version"]
+        assert merge["Changed"] == f"{table}_new"
+        assert create["Message"] == f"create table {table}_new"
+        assert create["Author"]
+        assert merge["Time"] >= create["Time"] >= shown["Created"]
+        cursor.execute("DROP BRANCH adbc_dev")
+        cursor.execute("SHOW BRANCHES LIKE 'adbc_dev'")
+        assert cursor.fetchall() == []

@@ -137,6 +137,11 @@ impl ProcessCluster {
         }
     }
 
+    /// Where it serves its tables to others.
+    pub fn rest_uri(&self) -> String {
+        format!("http://{}/iceberg", self.http)
+    }
+
     fn joined(&self) -> usize {
         let mut connection = TcpStream::connect(&self.http).unwrap();
         let request = format!(
@@ -167,6 +172,24 @@ impl ProcessCluster {
             ])
             .output()
             .unwrap()
+    }
+
+    /// A shell that runs statements, and goes on when this returns: at the latest when a line
+    /// that begins with `until` is printed.
+    pub fn run_until(&self, statements: &str, until: &str) -> Child {
+        let mut shell = ingot(&[])
+            .args(["sql", "--server", &self.flight, "--output", "csv", "-e"])
+            .arg(statements)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let printed = BufReader::new(shell.stdout.take().unwrap());
+        let mut lines = printed.lines().map(Result::unwrap);
+        let found = lines.any(|line| line.starts_with(until));
+        assert!(found, "{statements} ended early: {}", self.logs());
+        shell
     }
 
     /// The CSV that statements print; they must succeed.

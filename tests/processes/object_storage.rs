@@ -6,7 +6,7 @@ use ingot_test_support::S3Server;
 
 use crate::harness::{ProcessCluster, files_below, ingot};
 
-fn settings(endpoint: String, secret: &str) -> Vec<(&'static str, String)> {
+pub fn settings(endpoint: String, secret: &str) -> Vec<(&'static str, String)> {
     vec![
         (
             "INGOT_CATALOG_WAREHOUSE",
@@ -31,7 +31,7 @@ fn parquet_files(server: &S3Server) -> usize {
         .count()
 }
 
-fn write_csv(folder: &Path) {
+pub fn write_csv(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     for file in 0..4 {
         let mut text = "id,grp,amount\n".to_string();

@@ -13,6 +13,7 @@ use ingot_coordinator::cluster::QueryEngineOptions;
 use ingot_coordinator::error::CoordinatorError;
 use ingot_coordinator::server::{Lakehouse, LakehouseOptions, WorkerPortOptions};
 use ingot_coordinator::service::{SessionId, SqlService, StatementOutcome};
+use ingot_engine::catalog_list::DEFAULT_MANIFEST_CACHE_BYTES;
 use ingot_engine::codec::IngotPhysicalCodec;
 use ingot_engine::functions::function_registry;
 use ingot_engine::runtime::RuntimeOptions;
@@ -30,8 +31,6 @@ pub enum Placement {
     Local,
     /// On two workers over real sockets.
     Distributed,
-    /// The same, with stages that are planned once.
-    DistributedOnce,
 }
 
 const WORKERS: usize = 2;
@@ -98,17 +97,19 @@ impl TestEngine {
         let shutdown = CancellationToken::new();
         let worker_port = (placement != Placement::Local).then(|| WorkerPortOptions {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            adaptive: placement == Placement::Distributed,
         });
         let options = LakehouseOptions {
             data_dir: folder.path().to_owned(),
             catalog_name: "iceberg".to_owned(),
             catalog_url: None,
+            rest_catalog: None,
             warehouse: None,
+            manifest_cache_bytes: DEFAULT_MANIFEST_CACHE_BYTES,
             storage: Default::default(),
             runtime: RuntimeOptions::default(),
             engine: QueryEngineOptions::default(),
             time_zone: "UTC".to_owned(),
+            maintenance: Default::default(),
             holder: "sqllogictest".to_owned(),
         };
         let lakehouse = Lakehouse::open(options, worker_port).await.unwrap();
@@ -169,12 +170,26 @@ impl TestSession {
         let mut test_session = Self { lakehouse, session };
         let name = match placement {
             Placement::Local => "local",
-            Placement::Distributed | Placement::DistributedOnce => "distributed",
+            Placement::Distributed => "distributed",
         };
         test_session
             .run(&format!("SET SESSION placement = '{name}'"))
             .await?;
         Ok(test_session)
+    }
+
+    /// What a statement that returns no rows says that it did; empty for one that counts rows.
+    pub async fn message(&mut self, sql: &str) -> Result<String, CoordinatorError> {
+        let outcome = self
+            .lakehouse
+            .coordinator
+            .execute(&self.session, sql, None, Uuid::now_v7())
+            .await?;
+        Ok(match outcome {
+            StatementOutcome::Done { message } => message,
+            StatementOutcome::UpdateCount(_) => String::new(),
+            StatementOutcome::Rows { .. } => panic!("{sql} returns rows"),
+        })
     }
 }
 

@@ -1,0 +1,134 @@
+"""Ingot on the tables of an independent REST catalog server, with PyIceberg beside it.
+
+The server is rustberg 0.3.0, named by RUSTBERG_BINARY:
+    cargo install rustberg --version 0.3.0 --locked --no-default-features --features cli,storage-s3
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pyarrow as pa
+import pytest
+from pyiceberg.catalog.rest import RestCatalog
+
+from conftest import free_port, running_server
+
+
+class RestServer:
+    """One server process over a local warehouse, with the key that it has made up."""
+
+    def __init__(self, binary, folder):
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "rest-server.log"
+        warehouse = folder / "warehouse"
+        warehouse.mkdir()
+        command = [binary, "--dev", "--insecure-http", "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--warehouse", f"file://{warehouse}"]
+        self.process = subprocess.Popen(
+            command, stdout=self.log.open("wb"), stderr=subprocess.STDOUT, cwd=folder
+        )
+
+    def token(self, seconds=60):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
+            made = re.search(r"X-API-Key: (rb_\S+)", self.log.read_text(errors="replace"))
+            if made and self.answers(made[1]):
+                return made[1]
+            time.sleep(0.1)
+        pytest.fail(f"the rest server did not become ready:\n{self.log.read_text()[-4000:]}")
+
+    def answers(self, token):
+        request = urllib.request.Request(
+            f"{self.uri}/v1/config", headers={"Authorization": f"Bearer {token}"}
+        )
+        try:
+            with urllib.request.urlopen(request) as reply:
+                return reply.status == 200
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """SQL of an Ingot that uses the server, and PyIceberg on the same server."""
+    import adbc_driver_flightsql.dbapi as flight_sql
+
+    binary = os.environ.get("RUSTBERG_BINARY")
+    if not binary:
+        pytest.skip("RUSTBERG_BINARY does not name a rest catalog server to test with")
+    rest = RestServer(str(pathlib.Path(binary).resolve()), tmp_path_factory.mktemp("rest"))
+    try:
+        token = rest.token()
+        settings = f'[catalog.rest]\nuri = "{rest.uri}"\ntoken = "{token}"\n'
+        with running_server(tmp_path_factory.mktemp("ingot"), settings) as ingot:
+            with flight_sql.connect(ingot.uri, autocommit=True) as connection:
+
+                def run(sql):
+                    with connection.cursor() as cursor:
+                        cursor.execute(sql)
+                        return cursor.fetchall() if cursor.description else None
+
+                yield run, RestCatalog("peer", uri=rest.uri, token=token)
+    finally:
+        rest.stop()
+
+
+def test_tables_of_both_are_seen_by_both(both):
+    run, peer = both
+    run("CREATE SCHEMA s")
+    run("CREATE TABLE s.t AS SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS v(id, name)")
+    table = peer.load_table("s.t")
+    assert sorted(table.scan().to_arrow()["id"].to_pylist()) == [1, 2]
+    table.append(pa.table({"id": [3], "name": ["c"]}, schema=table.schema().as_arrow()))
+    assert run("SELECT id, name FROM s.t ORDER BY id") == [(1, "a"), (2, "b"), (3, "c")]
+    run("DELETE FROM s.t WHERE id = 1")
+    run("UPDATE s.t SET name = 'z' WHERE id = 2")
+    run("ALTER TABLE s.t ADD COLUMN x double")
+    table.refresh()
+    assert sorted(table.scan().to_arrow()["id"].to_pylist()) == [2, 3]
+    assert table.schema().find_field("x").name == "x"
+    peer.create_table("s.theirs", pa.schema([pa.field("n", pa.int64())]))
+    run("INSERT INTO s.theirs VALUES (1), (2)")
+    assert peer.load_table("s.theirs").scan().to_arrow().num_rows == 2
+    assert [row[0] for row in run("SHOW TABLES FROM s")] == ["t", "theirs"]
+
+
+def test_tables_are_replaced_renamed_and_dropped(both):
+    run, peer = both
+    run("CREATE SCHEMA IF NOT EXISTS r")
+    run("CREATE TABLE r.t WITH (partitioning = ARRAY['a']) AS SELECT 1 AS a, 2 AS b")
+    run("CREATE OR REPLACE TABLE r.t AS SELECT 'x' AS c")
+    assert peer.load_table("r.t").scan().to_arrow().to_pylist() == [{"c": "x"}]
+    run("ALTER TABLE r.t RENAME TO r.u")
+    assert not peer.table_exists("r.t")
+    with pytest.raises(Exception, match="did you mean"):
+        run("SELECT * FROM r.uu")
+    run("DROP TABLE r.u PURGE")
+    assert not peer.table_exists("r.u")
+    run("DROP SCHEMA r")
+    assert ("r",) not in peer.list_namespaces()
+
+
+def test_views_are_kept(both):
+    run, _ = both
+    run("CREATE SCHEMA IF NOT EXISTS v")
+    run("CREATE TABLE v.t AS SELECT 1 AS id")
+    run("CREATE VIEW v.w AS SELECT id + 1 AS next FROM v.t")
+    assert run("SELECT * FROM v.w") == [(2,)]
+    run("CREATE OR REPLACE VIEW v.w AS SELECT id + 2 AS next FROM v.t")
+    assert run("SELECT * FROM v.w") == [(3,)]
+    run("DROP VIEW v.w")
