@@ -111,8 +111,7 @@ def run(arguments, folder):
     duck.execute(f"SET threads = {cpus()}")
     plain = datafusion.SessionContext(datafusion.SessionConfig().with_target_partitions(cpus()))
     data = folder / f"lake-{arguments.scale:g}"
-    settings = {"INGOT_QUERY_ADAPTIVE": arguments.adaptive} if arguments.adaptive else None
-    with Cluster(arguments.binary, data, arguments.workers, settings) as cluster, \
+    with Cluster(arguments.binary, data, arguments.workers) as cluster, \
             cluster.connect() as connection, connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA IF NOT EXISTS tpch")
         for table in TABLES:
@@ -154,8 +153,6 @@ def main():
     parser = argument_parser(__doc__)
     parser.add_argument("--repeat", type=at_least_one, default=3,
                         help="runs of each query; the fastest counts (default: %(default)s)")
-    parser.add_argument("--adaptive", choices=["true", "false"],
-                        help="the setting query.adaptive (default: Ingot's own)")
     parser.add_argument("--only", type=int, nargs="+", choices=range(1, 23), metavar="NUMBER",
                         help="only these queries")
     arguments = parse_arguments(parser)
