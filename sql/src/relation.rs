@@ -259,6 +259,9 @@ impl fmt::Display for RelationName {
     }
 }
 
+/// The marker of a version that is given as a quoted text, and what the text is.
+type Quoted = (&'static str, fn(String) -> CatalogVersion);
+
 impl CatalogVersion {
     /// The clause inside a name. Its end can be seen whatever follows: an expression is quoted.
     fn encode(&self) -> String {
@@ -278,7 +281,7 @@ impl CatalogVersion {
             let version = version.map_err(|_| "the catalog version is no number".to_string())?;
             return Ok((Self::Version(version), &rest[end..]));
         }
-        let kinds: [(&str, fn(String) -> Self); 3] = [
+        let kinds: [Quoted; 3] = [
             (BRANCH_MARKER, Self::Branch),
             (TAG_MARKER, Self::Tag),
             (CATALOG_TIME_MARKER, Self::TimestampExpr),

@@ -60,11 +60,9 @@ impl Inner {
         let mut names = Vec::new();
         let mut parents: Vec<Option<Vec<String>>> = vec![None];
         while let Some(parent) = parents.pop() {
-            let parameter = match &parent {
-                Some(levels) => Some(self.paths.parent(levels)),
-                None => None,
-            };
-            let parameter = parameter
+            let parameter = parent
+                .as_ref()
+                .map(|levels| self.paths.parent(levels))
                 .transpose()
                 .map_err(|failure| self.error(failure))?;
             let listed = self.pages::<NamespaceList>(self.paths.namespaces(), parameter);

@@ -28,21 +28,24 @@ pub(super) struct ListedTable {
     pub(super) schema: SchemaRef,
 }
 
+/// A column: its table, its index and its field.
+type ListedColumn<'tables> = (&'tables ListedTable, usize, &'tables Field);
+
 /// The rows of `information_schema.columns` for the tables of one catalog.
 pub(super) fn columns_table(
     catalog: &str,
     tables: &[ListedTable],
 ) -> DataFusionResult<Arc<dyn TableProvider>> {
-    let mut columns: Vec<(&ListedTable, usize, &Field)> = Vec::new();
+    let mut columns: Vec<ListedColumn<'_>> = Vec::new();
     for table in tables {
         let fields = table.schema.fields().iter().enumerate();
         columns.extend(fields.map(|(index, field)| (table, index, field.as_ref())));
     }
-    let required = |text: &dyn Fn(&(&ListedTable, usize, &Field)) -> String| {
+    let required = |text: &dyn Fn(&ListedColumn<'_>) -> String| {
         let texts = columns.iter().map(|column| Some(text(column)));
         Arc::new(texts.collect::<StringArray>()) as ArrayRef
     };
-    let number = |number: &dyn Fn(&(&ListedTable, usize, &Field)) -> Option<i64>| {
+    let number = |number: &dyn Fn(&ListedColumn<'_>) -> Option<i64>| {
         Arc::new(columns.iter().map(number).collect::<Int64Array>()) as ArrayRef
     };
     let no_text = || Arc::new(StringArray::new_null(columns.len())) as ArrayRef;

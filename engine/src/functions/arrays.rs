@@ -142,9 +142,9 @@ impl ScalarUDFImpl for ElementAt {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         match types {
             [list, _] if is_list(list) => Ok(vec![list.clone(), DataType::Int64]),
-            [map @ DataType::Map(..), _] => map_extract_udf().coerce_types(types).or_else(|_| {
+            [map @ DataType::Map(..), _] => map_extract_udf().coerce_types(types).map_err(|_| {
                 let message = format!("element_at of {map} takes a key of its type");
-                Err(DataFusionError::Plan(message))
+                DataFusionError::Plan(message)
             }),
             _ => plan_err!("write element_at(array, position) or element_at(map, key)"),
         }
