@@ -9,7 +9,7 @@ use iceberg::TableIdent;
 use iceberg::spec::TableMetadata;
 
 use super::http::Call;
-use super::wire::{TableAccess, TableResult};
+use super::wire::{StorageCredential, TableAccess, TableResult};
 use super::{AccessDelegation, Inner};
 use crate::error::{CatalogError, Result};
 use crate::storage::{AccessRenewal, Location, S3Config, Scheme, StorageAccess};
@@ -18,21 +18,57 @@ use crate::table::ident_name;
 /// Properties of a table whose files are elsewhere than in its own folder.
 const FOLDER_PROPERTIES: [&str; 2] = ["write.data.path", "write.metadata.path"];
 
-/// The folders of S3 that a table's files are in.
-fn folders(metadata: &TableMetadata) -> Vec<String> {
-    let properties = metadata.properties();
-    let elsewhere = FOLDER_PROPERTIES
-        .iter()
-        .filter_map(|name| properties.get(*name));
-    std::iter::once(metadata.location())
-        .chain(elsewhere.map(String::as_str))
-        .map(|folder| folder.trim_end_matches('/').to_string())
-        .filter(|folder| is_in_s3(folder))
-        .collect()
+/// The folders of S3 that a table's files are in. Whatever is granted is used by the whole process,
+/// so that credentials of one table must not come to be those of another one's folder.
+struct Folders {
+    /// The table's own; `None` when it is not in S3.
+    own: Option<String>,
+    /// Those that its properties name. Whoever may change the table chooses them, so that they
+    /// count only as far as the server names them too.
+    elsewhere: Vec<String>,
 }
 
-fn is_in_s3(location: &str) -> bool {
-    Location::parse(location).is_ok_and(|location| matches!(location.scheme, Scheme::S3 { .. }))
+impl Folders {
+    fn of(metadata: &TableMetadata) -> Self {
+        let properties = metadata.properties();
+        let elsewhere = FOLDER_PROPERTIES
+            .iter()
+            .filter_map(|name| properties.get(*name))
+            .map(|folder| folder.trim_end_matches('/').to_string())
+            .filter(|folder| {
+                // A bucket is no folder of one table, if its properties alone say so.
+                in_s3(folder).is_some_and(|location| location.path.parts().next().is_some())
+            });
+        let own = metadata.location().trim_end_matches('/').to_string();
+        Self {
+            own: Some(own).filter(|own| in_s3(own).is_some()),
+            elsewhere: elsewhere.collect(),
+        }
+    }
+
+    /// What credentials are used for that the server gives for a prefix: the table's own folder if
+    /// the prefix has it in it, else the prefix if that is in one of the table's folders.
+    fn granted_by(&self, prefix: &str) -> Option<String> {
+        let prefix = prefix.trim_end_matches('/');
+        // A scheme alone, or nothing, is for all that has it.
+        if "s3://".starts_with(prefix) {
+            return self.own.clone();
+        }
+        let named = in_s3(prefix)?;
+        let own = self.own.as_deref().and_then(in_s3);
+        if own.is_some_and(|own| own.is_within(&named)) {
+            return self.own.clone();
+        }
+        let mut folders = self.own.iter().chain(&self.elsewhere);
+        folders
+            .any(|folder| in_s3(folder).is_some_and(|folder| named.is_within(&folder)))
+            .then(|| prefix.to_string())
+    }
+}
+
+fn in_s3(location: &str) -> Option<Location> {
+    let parsed = Location::parse(location).ok()?;
+    matches!(parsed.scheme, Scheme::S3 { .. }).then_some(parsed)
 }
 
 /// What the properties of an answer say about S3; `None` when they have no keys. What they leave
@@ -64,39 +100,38 @@ fn expires_at_ms(properties: &HashMap<String, String>) -> Option<i64> {
 }
 
 /// The access that an answer gives: to the folders that it names with keys of their own, or with
-/// the same keys to all folders of the table.
-fn accesses(answer: &TableAccess, folders: &[String], own: &S3Config) -> Vec<StorageAccess> {
+/// the same keys to the table's own folder.
+fn accesses(answer: &TableAccess, folders: &Folders, own: &S3Config) -> Vec<StorageAccess> {
     let empty = HashMap::new();
     let common = answer.config.as_ref().unwrap_or(&empty);
     let mut found: Vec<StorageAccess> = Vec::new();
-    let mut add = |folders: &[String], properties: &HashMap<String, String>| {
+    let mut add = |location: String, properties: &HashMap<String, String>| {
         let Some(s3) = s3_access(properties, own) else {
             return;
         };
-        for location in folders {
-            if found.iter().all(|known| known.location != *location) {
-                found.push(StorageAccess {
-                    location: location.clone(),
-                    s3: s3.clone(),
-                    expires_at_ms: expires_at_ms(properties),
-                });
-            }
+        if found.iter().all(|known| known.location != location) {
+            found.push(StorageAccess {
+                location,
+                s3,
+                expires_at_ms: expires_at_ms(properties),
+            });
         }
     };
-    for credential in answer.storage_credentials.iter().flatten() {
-        let mut properties = common.clone();
-        properties.extend(credential.config.clone());
-        let prefix = credential.prefix.trim_end_matches('/').to_string();
-        match is_in_s3(&prefix) {
-            true => add(&[prefix], &properties),
-            // A scheme alone, which is for all that has it.
-            false if prefix.is_empty() || "s3://".starts_with(&prefix) => {
-                add(folders, &properties);
-            }
-            false => {}
+    // The most specific one counts (specification, `StorageCredential`).
+    let mut credentials: Vec<&StorageCredential> =
+        answer.storage_credentials.iter().flatten().collect();
+    credentials
+        .sort_by_key(|credential| std::cmp::Reverse(credential.prefix.trim_end_matches('/').len()));
+    for credential in credentials {
+        if let Some(location) = folders.granted_by(&credential.prefix) {
+            let mut properties = common.clone();
+            properties.extend(credential.config.clone());
+            add(location, &properties);
         }
     }
-    add(folders, common);
+    if let Some(location) = &folders.own {
+        add(location.clone(), common);
+    }
     found
 }
 
@@ -104,7 +139,7 @@ fn accesses(answer: &TableAccess, folders: &[String], own: &S3Config) -> Vec<Sto
 struct TableRenewal {
     inner: Weak<Inner>,
     ident: TableIdent,
-    folders: Vec<String>,
+    folders: Folders,
 }
 
 impl fmt::Debug for TableRenewal {
@@ -145,7 +180,7 @@ impl Inner {
         if !self.wants_access() {
             return Ok(());
         }
-        let folders = folders(metadata);
+        let folders = Folders::of(metadata);
         let own = &self.storage.config().s3;
         let accesses = accesses(answer, &folders, own);
         if accesses.is_empty() {
@@ -181,10 +216,91 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use iceberg::NamespaceIdent;
+    use iceberg::spec::{
+        FormatVersion, NestedField, PrimitiveType, Schema, SortOrder, Type, UnboundPartitionSpec,
+    };
+
     use super::*;
+    use crate::catalog::TableDraft;
 
     fn answer(json: serde_json::Value) -> TableAccess {
         serde_json::from_value(json).unwrap()
+    }
+
+    /// The folders of a table at `s3://b/t` with such properties.
+    fn folders(properties: &[(&str, &str)]) -> Folders {
+        let ident = TableIdent::new(NamespaceIdent::new("s".to_string()), "t".to_string());
+        let id = NestedField::required(1, "id", Type::Primitive(PrimitiveType::Long));
+        let pairs = properties.iter();
+        let draft = TableDraft {
+            schema: Schema::builder()
+                .with_fields(vec![id.into()])
+                .build()
+                .unwrap(),
+            spec: UnboundPartitionSpec::builder().build(),
+            sort_order: SortOrder::unsorted_order(),
+            format_version: FormatVersion::V2,
+            location: None,
+            properties: pairs
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+        };
+        Folders::of(&draft.build(&ident, "s3://b/t").unwrap())
+    }
+
+    /// What is granted with credentials for these prefixes, and the keys, called like the prefixes.
+    fn granted(folders: &Folders, prefixes: &[&str]) -> Vec<(String, String)> {
+        let credentials = prefixes.iter().map(|prefix| {
+            serde_json::json!({"prefix": prefix, "config": {
+                "s3.access-key-id": prefix, "s3.secret-access-key": "hush"}})
+        });
+        let credentials: Vec<serde_json::Value> = credentials.collect();
+        let answer = answer(serde_json::json!({"storage-credentials": credentials}));
+        let found = accesses(&answer, folders, &S3Config::default());
+        let pairs = keys(&found).into_iter();
+        pairs
+            .map(|(location, key)| (location.to_string(), key.to_string()))
+            .collect()
+    }
+
+    fn pair(location: &str, key: &str) -> (String, String) {
+        (location.to_string(), key.to_string())
+    }
+
+    #[test]
+    fn other_folders_than_the_tables_are_not_granted() {
+        let table = folders(&[]);
+        for prefix in ["s3://b", "s3://b/", "s3a://b/t/", "s3://b/t"] {
+            assert_eq!(granted(&table, &[prefix]), [pair("s3://b/t", prefix)]);
+        }
+        for prefix in ["s3://b/other", "s3://b/t2", "s3://c/t", "gs://b/t"] {
+            assert!(granted(&table, &[prefix]).is_empty(), "{prefix}");
+        }
+        assert_eq!(
+            granted(&table, &["s3", "s3://b", "s3://b/t/data"]),
+            [
+                pair("s3://b/t/data", "s3://b/t/data"),
+                pair("s3://b/t", "s3://b")
+            ]
+        );
+    }
+
+    #[test]
+    fn folders_of_properties_are_granted_when_the_server_names_them() {
+        let table = folders(&[
+            ("write.data.path", "s3://b/data/"),
+            ("write.metadata.path", "s3://c"),
+        ]);
+        assert_eq!(granted(&table, &["s3://b"]), [pair("s3://b/t", "s3://b")]);
+        assert_eq!(
+            granted(&table, &["s3://b/data"]),
+            [pair("s3://b/data", "s3://b/data")]
+        );
+        // A bucket is no folder of the table because a property names it.
+        for prefix in ["s3://b/data2", "s3://c", "s3://c/other"] {
+            assert!(granted(&table, &[prefix]).is_empty(), "{prefix}");
+        }
     }
 
     fn keys(found: &[StorageAccess]) -> Vec<(&str, &str)> {
@@ -197,7 +313,7 @@ mod tests {
 
     #[test]
     fn folders_get_their_own_keys_or_those_of_the_table() {
-        let table = ["s3://b/t".to_string()];
+        let table = folders(&[]);
         let own = S3Config {
             endpoint: Some("http://own".to_string()),
             ..S3Config::default()
@@ -241,7 +357,7 @@ mod tests {
     #[test]
     fn answers_without_keys_give_nothing() {
         let config = serde_json::json!({"config": {"s3.endpoint": "http://e"}});
-        let table = ["s3://b/t".to_string()];
+        let table = folders(&[]);
         assert!(accesses(&answer(config), &table, &S3Config::default()).is_empty());
     }
 }
