@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use iceberg::spec::{
-    FormatVersion, Schema, SortOrder, TableMetadata, TableMetadataBuildResult,
+    FormatVersion, MAIN_BRANCH, Schema, SortOrder, TableMetadata, TableMetadataBuildResult,
     TableMetadataBuilder, UnboundPartitionSpec, ViewMetadata,
 };
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
@@ -64,6 +64,54 @@ impl TableCommit {
                     .trim_start_matches("Requirement failed: ")
                     .to_lowercase(),
             });
+        }
+        Ok(())
+    }
+
+    /// Adds requirements that hold only as long as the table stays as it is here, as far as
+    /// requirements can say it: a branch or tag that somebody adds fails none of them.
+    ///
+    /// # Errors
+    /// `Metadata` when the table's references cannot be read.
+    pub(crate) fn require_state(&mut self, current: &Table) -> Result<()> {
+        let metadata = current.metadata.as_ref();
+        let mut state = vec![
+            TableRequirement::UuidMatch {
+                uuid: metadata.uuid(),
+            },
+            TableRequirement::CurrentSchemaIdMatch {
+                current_schema_id: metadata.current_schema_id(),
+            },
+            TableRequirement::LastAssignedFieldIdMatch {
+                last_assigned_field_id: metadata.last_column_id(),
+            },
+            TableRequirement::LastAssignedPartitionIdMatch {
+                last_assigned_partition_id: metadata.last_partition_id(),
+            },
+            TableRequirement::DefaultSpecIdMatch {
+                default_spec_id: metadata.default_partition_spec_id(),
+            },
+            TableRequirement::DefaultSortOrderIdMatch {
+                default_sort_order_id: metadata.default_sort_order_id(),
+            },
+        ];
+        let references = current.references()?;
+        if !references.contains_key(MAIN_BRANCH) {
+            state.push(TableRequirement::RefSnapshotIdMatch {
+                r#ref: MAIN_BRANCH.to_string(),
+                snapshot_id: None,
+            });
+        }
+        state.extend(references.into_iter().map(|(name, reference)| {
+            TableRequirement::RefSnapshotIdMatch {
+                r#ref: name,
+                snapshot_id: Some(reference.snapshot_id),
+            }
+        }));
+        for requirement in state {
+            if !self.requirements.contains(&requirement) {
+                self.requirements.push(requirement);
+            }
         }
         Ok(())
     }

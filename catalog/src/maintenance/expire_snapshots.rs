@@ -100,7 +100,7 @@ pub async fn expire_snapshots(
         if updates.is_empty() {
             return Ok((before, report));
         }
-        let commit = TableCommit {
+        let mut commit = TableCommit {
             ident: ident.clone(),
             requirements: Vec::new(),
             // A reference that somebody makes meanwhile must not lose its snapshot.
@@ -108,6 +108,11 @@ pub async fn expire_snapshots(
             created_from: None,
             updates,
         };
+        // A catalog that does not say where the metadata is gets requirements in its place: a
+        // commit without either fits every state.
+        if commit.based_on.is_none() {
+            commit.require_state(&before)?;
+        }
         match catalog.commit(vec![commit]).await {
             Ok(tables) => {
                 drop(turn);

@@ -9,7 +9,7 @@ use super::reachable::{
 };
 use crate::catalog::Catalog;
 use crate::commit::take_turn;
-use crate::error::Result;
+use crate::error::{CatalogError, Result};
 use crate::storage::FileInfo;
 
 /// Which files may go.
@@ -43,8 +43,9 @@ pub struct OrphanReport {
 /// it are safe as long as they commit what they write within the age given.
 ///
 /// # Errors
-/// `InvalidInput` for a table with `gc.enabled = false`; errors of listing and of metadata files,
-/// before anything is deleted.
+/// `InvalidInput` for a table with `gc.enabled = false`; `Unsupported` when the catalog does not say
+/// which metadata file is the newest, which would look like an orphan; errors of listing and of
+/// metadata files. Nothing is deleted then.
 pub async fn remove_orphan_files(
     catalog: &dyn Catalog,
     ident: &TableIdent,
@@ -57,6 +58,14 @@ pub async fn remove_orphan_files(
     let listed = storage.list(table.metadata.location()).await?;
     let table = catalog.load_table(ident).await?;
     check_owns_files(&table)?;
+    if table.metadata_location.is_none() {
+        return Err(CatalogError::Unsupported(format!(
+            "removing orphan files of table {}, as catalog {} does not say which metadata file \
+             is its newest,",
+            table.name(),
+            catalog.name()
+        )));
+    }
 
     let states = reachable_states(catalog, &table).await?;
     let mut needed = FileSet::default();

@@ -6,7 +6,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::failure::Failure;
+use super::failure::{Failure, redirection};
 use super::http::{Waits, answer};
 use super::options::RestAuthentication;
 
@@ -196,8 +196,10 @@ fn read_token(body: &[u8], asked: Instant) -> Result<IssuedToken, String> {
 
 /// What a token server says, which has a form of its own.
 fn told(failure: &Failure) -> String {
-    let Failure::Answer(answer) = failure else {
-        return failure.reason();
+    let answer = match failure {
+        Failure::Answer(answer) => answer,
+        Failure::Redirected { status, to } => return redirection(*status, to.as_deref()),
+        _ => return failure.reason(),
     };
     match serde_json::from_str::<TokenError>(&answer.message) {
         Ok(error) => match error.error_description {

@@ -4,18 +4,16 @@
 //! proxy on the way) may have happened or happen yet, and whoever asked for it must not delete
 //! files until that is known. So the table is loaded again: if it has what the commit brings, it
 //! happened; if the commit's requirements no longer hold, it cannot happen any more; if both are
-//! not so, the same commit is sent again, which can take effect only once. Only when that leads to
-//! nothing, the outcome stays unknown.
+//! not so, the same commit is sent again, which can take effect only once. What is answered to it
+//! then says nothing of the earlier ones, which may still be under way: the table alone does. Only
+//! when that leads to nothing, the outcome stays unknown.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use iceberg::spec::{MAIN_BRANCH, TableMetadata};
-use iceberg::{TableRequirement, TableUpdate};
-use serde_json::Value;
-
 use super::Inner;
 use super::creation::creating_updates;
+use super::evidence::has_happened;
 use super::failure::Failure;
 use super::http::Call;
 use super::wire::{CommitTable, CommitTransaction, TableResult};
@@ -36,7 +34,7 @@ enum Outcome {
     Refused(CatalogError),
     /// It has not happened, and may yet.
     Open,
-    /// The tables cannot be loaded.
+    /// The tables cannot be loaded, or are not there.
     Unknown(CatalogError),
 }
 
@@ -83,26 +81,30 @@ impl Inner {
                 Ok(tables) => return Ok(tables),
                 Err(failure) => failure,
             };
-            // Sent again, it collides with itself if the first one did happen.
-            let is_open =
-                failure.leaves_commit_open() || (resends > 0 && failure.status() == Some(409));
-            if !is_open {
+            let is_open = resends > 0 || failure.leaves_commit_open();
+            if is_open {
+                tracing::warn!(
+                    catalog = %self.name,
+                    tables = %names(&pinned),
+                    reason = %failure.reason(),
+                    "a commit has no certain answer: looking what became of it"
+                );
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            } else if failure.status() != Some(409) {
                 return Err(self.commit_error(failure, &pinned).await);
             }
-            tracing::warn!(
-                catalog = %self.name,
-                tables = %names(&pinned),
-                reason = %failure.reason(),
-                "a commit has no answer: looking what became of it"
-            );
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+            // A first conflict is looked into as well: a commit that a proxy on the way has sent
+            // twice collides with itself.
             let unknown = |reason: String| CatalogError::CommitStateUnknown {
                 table: names(&pinned),
                 reason: format!("catalog {}: {reason}", self.name),
             };
             match self.outcome(&pinned).await {
                 Outcome::Done(tables) => return Ok(tables),
+                Outcome::Refused(_) | Outcome::Open if !is_open => {
+                    return Err(self.commit_error(failure, &pinned).await);
+                }
                 Outcome::Refused(error) => return Err(error),
                 Outcome::Open if resends < RESENDS => resends += 1,
                 Outcome::Open => return Err(unknown(failure.reason())),
@@ -121,11 +123,7 @@ impl Inner {
         }
         let current = self.load_table(&commit.ident).await?;
         commit.check_requirements(Some(&current))?;
-        for requirement in requirements_of_state(&current)? {
-            if !commit.requirements.contains(&requirement) {
-                commit.requirements.push(requirement);
-            }
-        }
+        commit.require_state(&current)?;
         commit.based_on = None;
         Ok(commit)
     }
@@ -171,16 +169,31 @@ impl Inner {
         let unreadable = |error: CatalogError| Failure::Unreadable {
             reason: error.to_string(),
         };
+        // Such an answer is not that of the commit, whatever its status.
+        let lacking = |commit: &TableCommit| Failure::Unreadable {
+            reason: format!(
+                "it has not what was committed to {}",
+                ident_name(&commit.ident)
+            ),
+        };
         if let [commit] = commits {
             let result = self.client.fetch::<TableResult>(call).await?;
             let table = self.loaded(&commit.ident, result).map_err(unreadable)?;
-            return Ok(vec![table]);
+            return match has_happened(commit, &table) {
+                true => Ok(vec![table]),
+                false => Err(lacking(commit)),
+            };
         }
-        self.client.send(call).await?;
-        // The answer has no tables. That they cannot be loaded now does not undo the commit.
+        let body = self.client.send(call).await?;
+        // The protocol's answer is empty. That the tables cannot be loaded now does not undo the
+        // commit.
         let mut tables = Vec::with_capacity(commits.len());
         for commit in commits {
-            tables.push(self.load_table(&commit.ident).await.map_err(unreadable)?);
+            let table = self.load_table(&commit.ident).await.map_err(unreadable)?;
+            if !body.is_empty() && !has_happened(commit, &table) {
+                return Err(lacking(commit));
+            }
+            tables.push(table);
         }
         Ok(tables)
     }
@@ -215,6 +228,7 @@ impl Inner {
         let mut tables = Vec::with_capacity(commits.len());
         let mut is_done = true;
         let mut refused = None;
+        let mut missing = None;
         for commit in commits {
             let table = match self.find_table(&commit.ident).await {
                 Ok(table) => table,
@@ -228,19 +242,21 @@ impl Inner {
                 }
                 None => {
                     is_done = false;
+                    // It was dropped or renamed, perhaps with the commit in it.
                     if commit.created_from.is_none() {
-                        refused.get_or_insert_with(|| CatalogError::CommitConflict {
-                            table: ident_name(&commit.ident),
-                            reason: "it was dropped or renamed meanwhile".to_string(),
+                        missing.get_or_insert_with(|| CatalogError::TableNotFound {
+                            name: ident_name(&commit.ident),
+                            suggestion: None,
                         });
                     }
                 }
             }
         }
-        match (is_done, refused) {
-            (true, _) => Outcome::Done(tables),
-            (false, Some(error)) => Outcome::Refused(error),
-            (false, None) => Outcome::Open,
+        match (is_done, refused, missing) {
+            (true, _, _) => Outcome::Done(tables),
+            (false, Some(error), _) => Outcome::Refused(error),
+            (false, None, Some(error)) => Outcome::Unknown(error),
+            (false, None, None) => Outcome::Open,
         }
     }
 }
@@ -252,84 +268,4 @@ fn names(commits: &[TableCommit]) -> String {
         .map(|commit| ident_name(&commit.ident))
         .collect();
     names.join(" and ")
-}
-
-/// Whether a table has what a commit brings.
-fn has_happened(commit: &TableCommit, table: &Table) -> bool {
-    let metadata = table.metadata.as_ref();
-    if let Some(created_from) = &commit.created_from
-        && created_from.uuid() != metadata.uuid()
-    {
-        return false;
-    }
-    let mut snapshots = commit.updates.iter().filter_map(|update| match update {
-        TableUpdate::AddSnapshot { snapshot } => Some(snapshot),
-        _ => None,
-    });
-    if let Some(snapshot) = snapshots.next() {
-        // An earlier attempt had the same id and another list.
-        let known = metadata.snapshot_by_id(snapshot.snapshot_id());
-        return known.is_some_and(|known| known.manifest_list() == snapshot.manifest_list());
-    }
-    commit.created_from.is_some() || changes_nothing(commit, table)
-}
-
-/// Whether a commit without a snapshot leaves the table as it is.
-fn changes_nothing(commit: &TableCommit, table: &Table) -> bool {
-    let Ok(built) = commit.apply(Some(table)) else {
-        return false;
-    };
-    match (content(&built.metadata), content(&table.metadata)) {
-        (Ok(next), Ok(current)) => next == current,
-        _ => false,
-    }
-}
-
-/// The metadata without what every commit changes.
-fn content(metadata: &TableMetadata) -> serde_json::Result<Value> {
-    let mut json = serde_json::to_value(metadata)?;
-    if let Some(fields) = json.as_object_mut() {
-        fields.remove("last-updated-ms");
-        fields.remove("metadata-log");
-    }
-    Ok(json)
-}
-
-/// What holds only as long as the table stays as it is, as far as requirements can say it.
-fn requirements_of_state(table: &Table) -> Result<Vec<TableRequirement>> {
-    let metadata = table.metadata.as_ref();
-    let mut requirements = vec![
-        TableRequirement::UuidMatch {
-            uuid: metadata.uuid(),
-        },
-        TableRequirement::CurrentSchemaIdMatch {
-            current_schema_id: metadata.current_schema_id(),
-        },
-        TableRequirement::LastAssignedFieldIdMatch {
-            last_assigned_field_id: metadata.last_column_id(),
-        },
-        TableRequirement::LastAssignedPartitionIdMatch {
-            last_assigned_partition_id: metadata.last_partition_id(),
-        },
-        TableRequirement::DefaultSpecIdMatch {
-            default_spec_id: metadata.default_partition_spec_id(),
-        },
-        TableRequirement::DefaultSortOrderIdMatch {
-            default_sort_order_id: metadata.default_sort_order_id(),
-        },
-    ];
-    let references = table.references()?;
-    if !references.contains_key(MAIN_BRANCH) {
-        requirements.push(TableRequirement::RefSnapshotIdMatch {
-            r#ref: MAIN_BRANCH.to_string(),
-            snapshot_id: None,
-        });
-    }
-    requirements.extend(references.into_iter().map(|(name, reference)| {
-        TableRequirement::RefSnapshotIdMatch {
-            r#ref: name,
-            snapshot_id: Some(reference.snapshot_id),
-        }
-    }));
-    Ok(requirements)
 }

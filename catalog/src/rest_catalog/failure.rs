@@ -14,6 +14,8 @@ const MAX_QUOTED: usize = 200;
 pub(super) enum Failure {
     /// The server answered an error.
     Answer(ErrorAnswer),
+    /// The server sends its client on `to` elsewhere, which is not followed.
+    Redirected { status: u16, to: Option<String> },
     /// There was no answer. The server has the request, perhaps, if it `was_sent`.
     NoAnswer { was_sent: bool, reason: String },
     /// The server did it, and its answer cannot be read.
@@ -75,6 +77,7 @@ impl Failure {
     pub(super) fn status(&self) -> Option<u16> {
         match self {
             Self::Answer(answer) => Some(answer.status),
+            Self::Redirected { status, .. } => Some(*status),
             _ => None,
         }
     }
@@ -121,10 +124,16 @@ impl Failure {
 
     /// Whether the server may have done, or may still do, what it was asked. "Not ready" (503) is
     /// a refusal by the protocol, unless a commit may have been under way: see
-    /// [`Self::leaves_commit_open`].
+    /// [`Self::leaves_commit_open`]. All other errors of a server and of proxies, which have statuses
+    /// of their own (520 to 529), tell nothing, but for "not implemented" (501).
     pub(super) fn leaves_outcome_open(&self) -> bool {
         match self {
-            Self::Answer(answer) => matches!(answer.status, 408 | 500 | 502 | 504),
+            Self::Answer(answer) => match answer.status {
+                501 | 503 => false,
+                status => status == 408 || status >= 500,
+            },
+            // "See other" is how some servers answer what they have done.
+            Self::Redirected { status, .. } => *status == 303,
             Self::NoAnswer { was_sent, .. } => *was_sent,
             Self::Unreadable { .. } => true,
             Self::NoToken { .. } | Self::Invalid(_) => false,
@@ -143,6 +152,10 @@ impl Failure {
                 format!("it answers {}: {}", answer.status, answer.message)
             }
             Self::Answer(answer) => answer.message.clone(),
+            Self::Redirected { status, to } => format!(
+                "{}: set catalog.rest.uri to the address where the catalog itself answers",
+                redirection(*status, to.as_deref())
+            ),
             Self::NoAnswer { reason, .. } => format!("it does not answer: {reason}"),
             Self::Unreadable { reason } => format!("its answer cannot be read: {reason}"),
             Self::NoToken { reason } => reason.clone(),
@@ -175,7 +188,7 @@ impl Failure {
                 }
                 _ => CatalogError::Remote { catalog, problem },
             },
-            Self::NoAnswer { .. } | Self::Unreadable { .. } => {
+            Self::Redirected { .. } | Self::NoAnswer { .. } | Self::Unreadable { .. } => {
                 CatalogError::Remote { catalog, problem }
             }
         }
@@ -191,6 +204,12 @@ impl Failure {
         }
         self.into_error(catalog)
     }
+}
+
+/// A redirect, in words.
+pub(super) fn redirection(status: u16, to: Option<&str>) -> String {
+    let to = to.unwrap_or("elsewhere");
+    format!("it redirects to {to} (status {status}), which is not followed")
 }
 
 #[cfg(test)]
@@ -219,14 +238,22 @@ mod tests {
         for (status, is_open, is_open_commit) in [
             (400, false, false),
             (409, false, false),
+            (408, true, true),
             (429, false, false),
             (500, true, true),
+            (501, false, false),
             (503, false, true),
             (504, true, true),
+            (507, true, true),
+            (520, true, true),
         ] {
             let failure = answer(status, "");
             assert_eq!(failure.leaves_outcome_open(), is_open, "{status}");
             assert_eq!(failure.leaves_commit_open(), is_open_commit, "{status}");
+        }
+        for (status, is_open) in [(302, false), (303, true), (307, false)] {
+            let failure = Failure::Redirected { status, to: None };
+            assert_eq!(failure.leaves_commit_open(), is_open, "{status}");
         }
     }
 }

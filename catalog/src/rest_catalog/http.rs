@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Method, StatusCode};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::{Method, StatusCode, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -86,12 +86,15 @@ impl Call {
     }
 }
 
-/// The HTTP client of a catalog and of its token server.
+/// The HTTP client of a catalog and of its token server. It follows no redirects: a commit that is
+/// sent on becomes a `GET`, whose good answer would be taken for that of the commit, and secrets
+/// would go where nobody configured it.
 pub(super) fn http_client(request_timeout: Duration) -> Result<reqwest::Client, Failure> {
     reqwest::Client::builder()
         .user_agent(concat!("ingot/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(request_timeout)
+        .redirect(redirect::Policy::none())
         .build()
         .map_err(|error| Failure::Invalid(format!("no http client: {}", innermost(&error))))
 }
@@ -180,6 +183,12 @@ pub(super) async fn answer(request: reqwest::RequestBuilder) -> Result<Bytes, Fa
         reason: innermost(&error),
     })?;
     let status = response.status();
+    if status.is_redirection() {
+        return Err(Failure::Redirected {
+            status: status.as_u16(),
+            to: redirected_to(&response),
+        });
+    }
     let retry_after = retry_after(response.headers());
     let body = response.bytes().await;
     if !status.is_success() {
@@ -195,6 +204,13 @@ pub(super) async fn answer(request: reqwest::RequestBuilder) -> Result<Bytes, Fa
         was_sent: true,
         reason: innermost(&error),
     })
+}
+
+/// Scheme, host and port that an answer sends its client on to. The rest may have secrets in it.
+fn redirected_to(response: &reqwest::Response) -> Option<String> {
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let origin = response.url().join(location).ok()?.origin();
+    origin.is_tuple().then(|| origin.ascii_serialization())
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -9,6 +9,7 @@ mod access;
 mod authentication;
 mod commit;
 mod creation;
+mod evidence;
 mod failure;
 mod http;
 mod lookup;

@@ -10,7 +10,7 @@ use ingot_catalog::{
     TableVersion,
 };
 use ingot_test_support::S3Server;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::common::*;
 use crate::server::Server;
@@ -28,16 +28,21 @@ async fn on_s3(folder: &tempfile::TempDir, s3: &S3Server) -> Server {
     Server::start(catalog).await
 }
 
-fn vend(server: &Server, s3: &S3Server, expires_in_ms: i64) {
+/// Keys as the protocol has them.
+fn keys(s3: &S3Server, expires_in_ms: i64) -> Value {
     let expires_at_ms = chrono::Utc::now().timestamp_millis() + expires_in_ms;
-    let config = json!({
+    json!({
         "s3.endpoint": s3.endpoint(),
         "s3.region": "us-east-1",
         "s3.path-style-access": "true",
         "s3.access-key-id": S3Server::ACCESS_KEY,
         "s3.secret-access-key": S3Server::SECRET_KEY,
         "s3.session-token-expires-at-ms": expires_at_ms.to_string(),
-    });
+    })
+}
+
+fn vend(server: &Server, s3: &S3Server, expires_in_ms: i64) {
+    let config = keys(s3, expires_in_ms);
     server.set_rules(|rules| rules.config = config);
 }
 
@@ -78,6 +83,36 @@ async fn tables_are_written_and_read_with_the_keys_of_the_catalog() {
     let shown = format!("{client:?} {storage:?} {accesses:?}");
     assert!(!shown.contains(S3Server::SECRET_KEY), "{shown}");
     assert!(!shown.contains(S3Server::ACCESS_KEY), "{shown}");
+}
+
+#[tokio::test]
+async fn keys_for_more_than_a_table_are_used_for_the_table() {
+    let (folder, s3) = (tempfile::tempdir().unwrap(), S3Server::start());
+    let server = on_s3(&folder, &s3).await;
+    let bucket = format!("s3://{}", S3Server::BUCKET);
+    let other = format!("{bucket}/warehouse/other");
+    let prefixes = [format!("{bucket}/"), other.clone()];
+    let credentials = prefixes
+        .iter()
+        .map(|prefix| json!({"prefix": prefix, "config": keys(&s3, 3_600_000)}));
+    let credentials = Value::Array(credentials.collect());
+    server.set_rules(|rules| rules.credentials = credentials);
+    let storage = keyless(&s3);
+    let client = server.open(storage.clone()).await;
+    let table = create_table(&*client, &ident("s", "t"), &[]).await;
+    let file = data_file(&table, "f", 1);
+    let appended = append_files(&*client, &table, vec![file], no_summary());
+    appended.await.unwrap();
+    let folder_of_table = table.metadata.location();
+    let places = [folder_of_table, other.as_str(), bucket.as_str()];
+    let granted: Vec<String> = storage
+        .accesses(places)
+        .into_iter()
+        .map(|access| access.location)
+        .collect();
+    assert_eq!(granted, [folder_of_table]);
+    let error = storage.read(&other).await.unwrap_err().to_string();
+    assert!(error.contains("no credentials"), "{error}");
 }
 
 #[tokio::test]

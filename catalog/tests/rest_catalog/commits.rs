@@ -252,3 +252,129 @@ async fn several_tables_change_together_where_that_is_offered() {
     assert!(matches!(error, CatalogError::Unsupported(_)), "{error}");
     assert!(error.to_string().contains("s.t and s.u"), "{error}");
 }
+
+/// How many files there are that the newest state of the table does not know.
+async fn kept_files(server: &Server, name: &str) -> usize {
+    let catalog = &server.catalog;
+    let table = catalog.load_table(&ident("s", name)).await.unwrap();
+    let kept = orphans(catalog.storage(), catalog.warehouse(), &[table]).await;
+    kept.len()
+}
+
+#[tokio::test]
+async fn a_commit_is_not_sent_to_another_place() {
+    let (_folder, server, client) = started().await;
+    let table = create_table(&*client, &ident("s", "t"), &[]).await;
+    let host = server.url.strip_prefix("http://").unwrap();
+    let address = format!("http://ann:hush@{host}/v1/the%20lake/namespaces/s/tables/t?token=hush");
+    let reads = server.count("GET", "tables/t");
+    for status in [301, 302, 307, 308] {
+        server.plan("POST", "tables/t", Fault::Redirect(status, address.clone()));
+        let error = append(&client, &table, "f").await.unwrap_err();
+        assert!(matches!(error, CatalogError::Remote { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("catalog.rest.uri"), "{error}");
+        let port = host.split('/').next().unwrap();
+        assert!(error.contains(&format!("http://{port}")), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+    // One for the state that each goes on top of, and no other.
+    assert_eq!(server.count("GET", "tables/t") - reads, 4);
+    assert_has(&server, "t", &[]).await;
+
+    server.plan("GET", "config", Fault::Redirect(302, address));
+    let opened = RestCatalog::open("lake", local_storage(), server.options()).await;
+    let error = opened.unwrap_err().to_string();
+    assert!(error.contains("catalog.rest.uri"), "{error}");
+    assert!(!error.contains("hush"), "{error}");
+}
+
+#[tokio::test]
+async fn a_good_answer_without_the_commit_in_it_is_none() {
+    let (_folder, server, client) = started().await;
+    let table = create_table(&*client, &ident("s", "t"), &[]).await;
+    let before = server.count("POST", "tables/t");
+    server.plan("POST", "tables/t", Fault::AsGet);
+    append(&client, &table, "f").await.unwrap();
+    assert_eq!(server.count("POST", "tables/t") - before, 2);
+    assert_has(&server, "t", &["f"]).await;
+}
+
+#[tokio::test]
+async fn a_refused_repetition_does_not_undo_the_first_sending() {
+    let (_folder, server, client) = started().await;
+    let table = create_table(&*client, &ident("s", "t"), &[]).await;
+    // It takes effect while its repetitions are refused.
+    let late = Fault::Before(504, Duration::from_millis(900));
+    server.plan("POST", "tables/t", late);
+    server.plan_always("POST", "tables/t", Fault::Instead(403, ""));
+    append(&client, &table, "f").await.unwrap();
+    assert_has(&server, "t", &["f"]).await;
+}
+
+#[tokio::test]
+async fn refused_repetitions_leave_the_outcome_unknown() {
+    let (_folder, server, client) = started().await;
+    let table = create_table(&*client, &ident("s", "t"), &[]).await;
+    server.plan("POST", "tables/t", Fault::Instead(520, ""));
+    server.plan_always("POST", "tables/t", Fault::Instead(401, ""));
+    let error = append(&client, &table, "f").await.unwrap_err();
+    assert!(
+        matches!(error, CatalogError::CommitStateUnknown { .. }),
+        "{error}"
+    );
+    // A manifest and a manifest list.
+    assert_eq!(kept_files(&server, "t").await, 2);
+    server.heal();
+
+    // The first answer is certain.
+    server.plan("POST", "tables/t", Fault::Instead(403, ""));
+    let error = append(&client, &table, "g").await.unwrap_err();
+    assert!(
+        matches!(error, CatalogError::RemoteAccess { .. }),
+        "{error}"
+    );
+    assert_eq!(kept_files(&server, "t").await, 2);
+}
+
+#[tokio::test]
+async fn a_commit_that_collides_with_itself_has_happened() {
+    let (_folder, server, client) = started().await;
+    let table = create_table(&*client, &ident("s", "t"), &[]).await;
+    let before = server.count("POST", "tables/t");
+    let conflict = r#"{"error": {"message": "m", "type": "CommitFailedException", "code": 409}}"#;
+    server.plan("POST", "tables/t", Fault::After(409, conflict));
+    append(&client, &table, "f").await.unwrap();
+    assert_eq!(server.count("POST", "tables/t") - before, 1);
+    assert_has(&server, "t", &["f"]).await;
+
+    server.plan("POST", "tables/u", Fault::After(409, conflict));
+    create_table(&*client, &ident("s", "u"), &[]).await;
+    assert_eq!(server.count("POST", "tables/u"), 1);
+}
+
+#[tokio::test]
+async fn a_table_that_is_renamed_meanwhile_keeps_what_was_committed() {
+    let (_folder, server, client) = started().await;
+    let table = create_table(&*client, &ident("s", "t"), &[]).await;
+    server.plan("POST", "tables/t", Fault::After(500, ""));
+    let appending = append(&client, &table, "f");
+    let renaming = async {
+        let (old, new) = (ident("s", "t"), ident("s", "u"));
+        loop {
+            let current = server.catalog.load_table(&old).await.unwrap();
+            if current.metadata.current_snapshot().is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.catalog.rename_table(&old, &new).await.unwrap();
+    };
+    let (appended, ()) = tokio::join!(appending, renaming);
+    let error = appended.unwrap_err();
+    assert!(
+        matches!(error, CatalogError::CommitStateUnknown { .. }),
+        "{error}"
+    );
+    assert_has(&server, "u", &["f"]).await;
+}

@@ -9,6 +9,7 @@ mod access;
 mod authentication;
 mod catalog;
 mod commits;
+mod maintenance;
 mod server;
 mod views;
 

@@ -38,6 +38,12 @@ pub enum Fault {
     After(u16, &'static str),
     /// Does it, and never answers.
     AfterSilence,
+    /// Answers this, and does it so much later.
+    Before(u16, Duration),
+    /// Sends the client on to this address.
+    Redirect(u16, String),
+    /// Takes it for a `GET`, as clients make it of what is redirected.
+    AsGet,
 }
 
 struct PlannedFault {
@@ -57,6 +63,10 @@ pub struct Rules {
     pub token_lifetime: Option<u64>,
     /// What answers with a table say about storage, to those who ask.
     pub config: Value,
+    /// Credentials that come with them, each for a prefix of its own.
+    pub credentials: Value,
+    /// Whether answers leave out where the metadata is.
+    pub hides_metadata_location: bool,
     /// Namespaces within others.
     pub nested: Vec<Vec<&'static str>>,
     /// What the server does not offer, of what it lists.
@@ -200,14 +210,33 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
             .collect();
     let path = path
         .strip_prefix(&format!("{BASE}/v1/"))
-        .unwrap_or_else(|| panic!("{path} is not below {BASE}/v1"));
+        .unwrap_or_else(|| panic!("{path} is not below {BASE}/v1"))
+        .to_string();
     shared.log.lock().unwrap().push(format!("{method} {path}"));
-    let fault = shared.take_fault(&method, path);
+    let fault = shared.take_fault(&method, &path);
     if let Some(Fault::Instead(status, body)) = fault {
         return answer(status, body.to_string());
     }
+    if let Some(Fault::Redirect(status, address)) = fault {
+        let status = StatusCode::from_u16(status).unwrap();
+        return (status, [(header::LOCATION, address)], "").into_response();
+    }
+    if let Some(Fault::Before(status, delay)) = fault {
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let late = shared.respond(&method, &path, &query, &parts.headers, &body);
+            if let Err(refusal) = late.await {
+                panic!("{}", refusal.2);
+            }
+        });
+        return answer(status, String::new());
+    }
+    let done_as = match fault {
+        Some(Fault::AsGet) => "GET",
+        _ => method.as_str(),
+    };
     let outcome = shared
-        .respond(&method, path, &query, &parts.headers, &body)
+        .respond(done_as, &path, &query, &parts.headers, &body)
         .await;
     match fault {
         Some(Fault::After(status, body)) => answer(status, body.to_string()),
@@ -518,14 +547,20 @@ impl Shared {
     }
 
     fn table(&self, table: &Table, wants_access: bool) -> Value {
-        let config = match wants_access {
-            true => self.rules.lock().unwrap().config.clone(),
-            false => Value::Null,
+        let rules = self.rules.lock().unwrap();
+        let (config, credentials) = match wants_access {
+            true => (rules.config.clone(), rules.credentials.clone()),
+            false => (Value::Null, Value::Null),
+        };
+        let location = match rules.hides_metadata_location {
+            true => None,
+            false => table.metadata_location.as_ref(),
         };
         json!({
-            "metadata-location": table.metadata_location,
+            "metadata-location": location,
             "metadata": *table.metadata,
             "config": config,
+            "storage-credentials": credentials,
         })
     }
 }
