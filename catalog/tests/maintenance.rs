@@ -12,7 +12,8 @@ use iceberg::expr::Predicate;
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, MAIN_BRANCH, Manifest,
     ManifestContentType, ManifestList, ManifestListWriter, ManifestWriterBuilder, Operation,
-    Snapshot, SnapshotReference, SnapshotRetention, Struct, Summary,
+    Snapshot, SnapshotReference, SnapshotRetention, Struct, Summary, Transform,
+    UnboundPartitionSpec,
 };
 use iceberg::{TableIdent, TableUpdate};
 use ingot_catalog::commit::{
@@ -224,6 +225,17 @@ fn position_delete(table: &Table, name: &str, day: i32) -> RowDelta {
 
 /// Adds an equality delete file to a partition, as Flink does: ingot itself never writes them.
 async fn equality_delete(catalog: &SqlCatalog, table: &Table, day: i32) -> Table {
+    let spec_id = table.metadata.default_partition_spec_id();
+    equality_delete_of_spec(catalog, table, spec_id, day).await
+}
+
+/// [`equality_delete`] by a writer that still has this partition spec.
+async fn equality_delete_of_spec(
+    catalog: &SqlCatalog,
+    table: &Table,
+    spec_id: i32,
+    day: i32,
+) -> Table {
     let metadata = catalog.load_table(&table.ident).await.unwrap().metadata;
     let storage = catalog.storage();
     let parent = metadata.current_snapshot().unwrap();
@@ -247,7 +259,11 @@ async fn equality_delete(catalog: &SqlCatalog, table: &Table, day: i32) -> Table
         output,
         Some(snapshot_id),
         Arc::clone(metadata.current_schema()),
-        metadata.default_partition_spec().as_ref().clone(),
+        metadata
+            .partition_spec_by_id(spec_id)
+            .unwrap()
+            .as_ref()
+            .clone(),
     )
     .build_v2_deletes();
     writer.add_file(file, -1).unwrap();
@@ -398,6 +414,49 @@ async fn deletes_that_come_while_files_are_rewritten() {
     let gone = rewrite(&merged, &["later"], "later2", 1);
     let error = commit_rewrite(&*catalog, &merged, gone).await.unwrap_err();
     assert!(error.is_conflict(), "{error}");
+}
+
+#[tokio::test]
+async fn equality_deletes_of_another_partition_spec_are_not_lost_by_a_rewrite() {
+    let (_folder, catalog) = local_catalog().await;
+    let table = create_table(&*catalog, &ident("s", "t"), &[]).await;
+    let old_spec = table.metadata.default_partition_spec_id();
+    append(&catalog, &table, "a", 1).await;
+    let start = commit_metadata(&*catalog, &table.ident, |_| {
+        let spec = UnboundPartitionSpec::builder()
+            .add_partition_field(2, "by_day", Transform::Day)
+            .unwrap()
+            .build();
+        Ok(vec![
+            TableUpdate::AddSpec { spec },
+            TableUpdate::SetDefaultSpec { spec_id: -1 },
+        ])
+    })
+    .await
+    .unwrap();
+    assert_ne!(start.metadata.default_partition_spec_id(), old_spec);
+
+    // It applies to `a`, and would not apply to a file of the new spec.
+    let deleted = equality_delete_of_spec(&catalog, &start, old_spec, 1).await;
+    assert_eq!(deletes_of(&catalog, &deleted).await, expected(&[("a", 1)]));
+    let a = rewrite(&start, &["a"], "a2", 1);
+    let error = commit_rewrite(&*catalog, &start, a).await.unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+    assert!(
+        error.to_string().contains("deleted rows of a file"),
+        "{error}"
+    );
+    let newest = catalog.load_table(&start.ident).await.unwrap();
+    assert_eq!(deletes_of(&catalog, &newest).await, expected(&[("a", 1)]));
+
+    // Read again, with the delete applied; one in another partition does not matter.
+    equality_delete_of_spec(&catalog, &newest, old_spec, 2).await;
+    let again = rewrite(&newest, &["a"], "a2", 1);
+    let (rewritten, _) = commit_rewrite(&*catalog, &newest, again).await.unwrap();
+    assert_eq!(
+        deletes_of(&catalog, &rewritten).await,
+        expected(&[("a2", 0)])
+    );
 }
 
 #[tokio::test]

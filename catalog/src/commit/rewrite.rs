@@ -43,12 +43,12 @@ pub struct RewriteReport {
 /// leave the table, too.
 ///
 /// The new files get the data sequence number of the state that was read: equality deletes that
-/// others commit meanwhile apply to them as they did to the old ones. What others append
-/// meanwhile does not matter.
+/// others commit meanwhile apply to them as they did to the old ones, if they are of the new files'
+/// partition spec or of all partitions. What others append meanwhile does not matter.
 ///
 /// # Errors
 /// `CommitConflict` when others removed one of the files meanwhile, or deleted rows of it by
-/// position; else as [`commit_row_delta`](super::commit_row_delta).
+/// position or by equality in another partition spec than the new files'; else as [`commit_row_delta`](super::commit_row_delta).
 pub async fn commit_rewrite(
     catalog: &dyn Catalog,
     table: &Table,
@@ -65,13 +65,12 @@ pub async fn commit_rewrite(
         filter: Predicate::AlwaysTrue,
         reads_other_rows: false,
     };
-    let validator = Validator::new(
+    let mut validator = Validator::new(
         table,
         MAIN_BRANCH,
         rewrite.removed.clone(),
         Some(validation),
-    )
-    .with_kept_sequence_number();
+    );
     let mut producer = SnapshotProducer::new(
         catalog.storage(),
         Operation::Replace,
@@ -86,6 +85,7 @@ pub async fn commit_rewrite(
     .with_row_changes(Vec::new(), Removal::Rewritten(rewrite.removed));
     if metadata.format_version() != FormatVersion::V1 {
         producer = producer.with_data_sequence_number(start.sequence_number());
+        validator = validator.with_kept_sequence_number(metadata.default_partition_spec_id());
     }
     let committed = commit_snapshot(catalog, table, MAIN_BRANCH, producer, Some(validator)).await?;
     let report = report_of(&committed);

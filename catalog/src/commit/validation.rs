@@ -52,7 +52,9 @@ pub(super) struct Validator<'a> {
     /// Data files that the change removes or deletes from.
     touched: HashSet<String>,
     validation: Option<Validation>,
-    keeps_sequence_number: bool,
+    /// The partition spec of the files that come, when they keep the sequence number of those
+    /// that go.
+    kept_number_of_spec: Option<i32>,
     same_snapshot_only: bool,
     read: ReadManifests,
 }
@@ -72,16 +74,16 @@ impl<'a> Validator<'a> {
             branch,
             touched,
             validation,
-            keeps_sequence_number: false,
+            kept_number_of_spec: None,
             same_snapshot_only: false,
             read: ReadManifests::default(),
         }
     }
 
-    /// The files that come keep the sequence number of those that go, so that equality deletes
-    /// apply to them as well.
-    pub(super) fn with_kept_sequence_number(mut self) -> Self {
-        self.keeps_sequence_number = true;
+    /// The files that come, all of the partition spec `spec_id`, keep the sequence number of those
+    /// that go, so that equality deletes of their spec or of all partitions apply to them as well.
+    pub(super) fn with_kept_sequence_number(mut self, spec_id: i32) -> Self {
+        self.kept_number_of_spec = Some(spec_id);
         self
     }
 
@@ -220,7 +222,7 @@ impl<'a> Validator<'a> {
         Ok(())
     }
 
-    /// The delete files that have come.
+    /// The delete files that have come, but for those that apply to the new files as well.
     fn new_deletes<'t>(
         &self,
         newest: &'t Table,
@@ -233,7 +235,9 @@ impl<'a> Validator<'a> {
         let mut deletes = ConcurrentDeletes::new(&newest.metadata);
         for (manifest, entry) in live(come, ManifestContentType::Deletes) {
             let content = entry.data_file().content_type();
-            if self.keeps_sequence_number && content == DataContentType::EqualityDeletes {
+            if content == DataContentType::EqualityDeletes
+                && self.reaches_new_files(newest, manifest.partition_spec_id)
+            {
                 continue;
             }
             // Deletion vectors share files.
@@ -243,6 +247,16 @@ impl<'a> Validator<'a> {
             }
         }
         Ok(deletes)
+    }
+
+    /// Whether equality deletes of a partition spec apply to the files that come as they do to
+    /// those that go: those of a partitioned spec apply to files of that spec only (Iceberg
+    /// specification, "Scan Planning").
+    fn reaches_new_files(&self, newest: &Table, spec_id: i32) -> bool {
+        self.kept_number_of_spec.is_some_and(|new_files| {
+            let spec = newest.metadata.partition_spec_by_id(spec_id);
+            new_files == spec_id || spec.is_some_and(|spec| spec.is_unpartitioned())
+        })
     }
 
     fn check_new_deletes(
