@@ -211,6 +211,22 @@ impl Database {
         begun.map_err(|source| self.error(source))
     }
 
+    /// Begins a transaction that only reads, and whose reads all see one state of the database:
+    /// that of the first of them.
+    ///
+    /// Dropping the transaction ends it.
+    pub async fn begin_snapshot(&self) -> Result<Transaction<'static, Any>> {
+        let begun = match self.dialect {
+            // A deferred transaction keeps to the state of the file (WAL) that it read first.
+            Dialect::Sqlite => self.pool.begin().await,
+            Dialect::Postgres => {
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                self.pool.begin_with(begin).await
+            }
+        };
+        begun.map_err(|source| self.error(source))
+    }
+
     /// Wraps an error of this database, for callers that run their own SQL.
     pub fn error(&self, source: sqlx::Error) -> CatalogError {
         Self::error_of(&self.name, source)
@@ -298,6 +314,28 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(mode, "wal");
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_does_not_see_what_is_committed_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::connect_sqlite(&folder.path().join("catalog.db"))
+            .await
+            .unwrap();
+        let execute = |sql: &'static str| {
+            let database = database.clone();
+            async move { sqlx::query(sql).execute(database.pool()).await.unwrap() }
+        };
+        execute("CREATE TABLE t (a BIGINT NOT NULL)").await;
+        let mut snapshot = database.begin_snapshot().await.unwrap();
+        for _ in 0..2 {
+            let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM t")
+                .fetch_one(&mut *snapshot)
+                .await
+                .unwrap();
+            assert_eq!(count, 0);
+            execute("INSERT INTO t VALUES (1)").await;
+        }
     }
 
     #[tokio::test]

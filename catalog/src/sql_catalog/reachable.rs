@@ -19,8 +19,10 @@ impl Inner {
         ident: &TableIdent,
         folder: &str,
     ) -> Result<Vec<String>> {
-        let mut connection = self.connection().await?;
-        let levels = self.read_levels(&mut connection).await?;
+        // One state of the database: what a merge or a new branch moves from one level to another
+        // between two of them would be in neither.
+        let mut snapshot = self.database.begin_snapshot().await?;
+        let levels = self.read_levels(&mut snapshot).await?;
         let mut conditions: Vec<String> = levels.into_iter().map(condition_of).collect();
         let retention = self.options.version_retention.as_millis();
         if retention > 0 {
@@ -49,7 +51,7 @@ impl Inner {
             .bind(schema_of(ident)?)
             .bind(ident.name())
             .bind(folder)
-            .fetch_all(&mut *connection)
+            .fetch_all(&mut *snapshot)
             .await
             .map_err(|source| self.error(source))?;
         let locations: Result<Vec<String>, sqlx::Error> =
