@@ -304,8 +304,8 @@ pub trait Catalog: Debug + Send + Sync {
     /// Removes a table whose files are to be deleted. Returns the state dropped.
     ///
     /// # Errors
-    /// As [`Catalog::drop_table`], and `FilesInUse` when a branch or tag of the catalog
-    /// still reads them.
+    /// As [`Catalog::drop_table`], and `FilesInUse` when another table, a branch or a tag of the
+    /// catalog still reads them.
     async fn drop_table_for_purge(&self, ident: &TableIdent) -> Result<Table> {
         self.drop_table(ident).await
     }

@@ -359,6 +359,35 @@ async fn files_that_another_branch_reads_are_kept() {
 }
 
 #[tokio::test]
+async fn files_that_another_table_of_the_branch_has_are_kept() {
+    let (_folder, catalog) = local_catalog().await;
+    let fork = branch(&*catalog, "b").await;
+    let table = create_table(&*fork, &ident("s", "t"), &[]).await;
+    let table = append(&*fork, &table, "a").await;
+    // `main` does not have the table, and gets it under two names.
+    let metadata_location = table.metadata_location.clone().unwrap();
+    let copy = ident("s", "copy");
+    catalog
+        .register_table(&copy, &metadata_location)
+        .await
+        .unwrap();
+    catalog.merge_branch("b", "main").await.unwrap();
+    catalog.drop_reference(BRANCH, "b").await.unwrap();
+    assert_eq!(catalog.list_tables("s").await.unwrap(), ["copy", "t"]);
+
+    let error = catalog.drop_table_for_purge(&copy).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the files of table s.copy cannot be deleted: table s.t needs them; drop the table \
+         without purge, or drop that first"
+    );
+    // Without purge it goes, and then the other one has the files alone.
+    catalog.drop_table(&copy).await.unwrap();
+    let dropped = catalog.drop_table_for_purge(&table.ident).await.unwrap();
+    assert_eq!(dropped.metadata_location, table.metadata_location);
+}
+
+#[tokio::test]
 async fn a_transaction_is_seen_by_nobody_until_it_is_committed() {
     let (_folder, catalog) = local_catalog().await;
     let table = create_table(&*catalog, &ident("s", "t"), &[]).await;

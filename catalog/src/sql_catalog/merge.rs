@@ -267,7 +267,8 @@ fn kind_of(states: [&State; 3]) -> &str {
     object.map_or(kind::TABLE, |object| object.kind.as_str())
 }
 
-fn describe(kind: &str, schema: &str, name: &str) -> String {
+/// An object as messages call it.
+pub(super) fn describe(kind: &str, schema: &str, name: &str) -> String {
     match name {
         SCHEMA_ROW => format!("schema {schema}"),
         _ => format!("{kind} {schema}.{name}"),

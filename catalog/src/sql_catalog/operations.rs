@@ -286,7 +286,8 @@ impl Catalog for SqlCatalog {
 }
 
 impl Inner {
-    /// Drops a table; one that is to be purged must not be read by another branch or tag.
+    /// Drops a table; one whose files are to be deleted must not share them with another table, nor
+    /// be read by another branch or tag.
     async fn drop_table(&self, ident: &TableIdent, for_purge: bool) -> Result<Table> {
         let schema = schema_of(ident)?;
         let mut version = NewVersion::begin(self).await?;

@@ -6,10 +6,14 @@ use std::collections::BTreeSet;
 use iceberg::TableIdent;
 use sqlx::{AnyConnection, Row};
 
-use super::position::Level;
+use super::merge::describe;
+use super::position::{Level, Listing, NamedObject, list_objects};
 use super::schema::kind;
+use super::version::NewVersion;
 use super::{Inner, schema_of};
 use crate::error::Result;
+use crate::storage::Location;
+use crate::table::Table;
 
 impl Inner {
     /// The metadata locations of the states of a table that can be read: those that were ever
@@ -57,6 +61,49 @@ impl Inner {
         let locations: Result<Vec<String>, sqlx::Error> =
             rows.iter().map(|row| row.try_get(0)).collect();
         locations.map_err(|source| self.error(source))
+    }
+
+    /// Who reads files of a table that `version` drops: other tables and views of its own branch (a
+    /// merge may bring a table that is registered there under another name), and other branches,
+    /// tags and transactions.
+    pub(super) async fn other_readers(
+        &self,
+        version: &mut NewVersion<'_>,
+        table: &Table,
+    ) -> Result<Vec<String>> {
+        let folder = Location::parse(table.metadata.location())?;
+        let own_ref_id = version.ref_id();
+        let connection = version.connection();
+        let mut readers = Vec::new();
+        for reference in self.all_references(connection).await? {
+            let levels = self.levels_of(connection, &reference).await?;
+            // The table itself is no longer among those of its own branch.
+            let objects = list_objects(
+                &mut *connection,
+                self.catalog_id,
+                &levels,
+                Listing::Everything,
+            )
+            .await
+            .map_err(|source| self.error(source))?;
+            let reads = |location: &String| {
+                table.metadata_location.as_ref() == Some(location)
+                    || Location::parse(location).is_ok_and(|file| file.is_within(&folder))
+            };
+            let mut reading = objects
+                .into_iter()
+                .filter(|named| reads(&named.object.content));
+            if reference.ref_id == own_ref_id {
+                let what =
+                    |named: NamedObject| describe(&named.object.kind, &named.schema, &named.name);
+                readers.extend(reading.map(what));
+            } else if reading.next().is_some() {
+                readers.push(reference.what());
+            }
+        }
+        readers.sort();
+        readers.dedup();
+        Ok(readers)
     }
 
     /// What branches, tags and transactions read.

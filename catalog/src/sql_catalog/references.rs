@@ -4,12 +4,11 @@ use sqlx::any::AnyRow;
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, Row};
 
-use super::position::{Level, Listing, Position, list_objects};
+use super::position::{Level, Position};
 use super::schema::{MAIN_REF, kind};
 use super::version::NewVersion;
 use super::{Inner, names, nearest_name};
 use crate::error::{CatalogError, Result};
-use crate::table::Table;
 use crate::versioned::{CatalogReference, CatalogReferenceInfo, CatalogReferenceKind, MAIN};
 
 /// Names of hidden branches begin with it; no branch or tag of a user does.
@@ -56,7 +55,7 @@ impl StoredReference {
     }
 
     /// As messages call it.
-    fn what(&self) -> String {
+    pub(super) fn what(&self) -> String {
         match (self.public_kind(), &self.name) {
             (Some(kind), Some(name)) => format!("{kind} {name}"),
             (Some(kind), None) => format!("a dropped {kind}"),
@@ -446,42 +445,6 @@ impl Inner {
             (left.name != MAIN, &left.name).cmp(&(right.name != MAIN, &right.name))
         });
         Ok(infos)
-    }
-
-    /// The branches, tags and transactions that read files of a table, other than the
-    /// branch of `version`.
-    pub(super) async fn other_readers(
-        &self,
-        version: &mut NewVersion<'_>,
-        table: &Table,
-    ) -> Result<Vec<String>> {
-        let folder = format!("{}/", table.metadata.location().trim_end_matches('/'));
-        let own_ref_id = version.ref_id();
-        let connection = version.connection();
-        let mut readers = Vec::new();
-        for reference in self.all_references(connection).await? {
-            if reference.ref_id == own_ref_id {
-                continue;
-            }
-            let levels = self.levels_of(connection, &reference).await?;
-            let objects = list_objects(
-                &mut *connection,
-                self.catalog_id,
-                &levels,
-                Listing::Everything,
-            )
-            .await
-            .map_err(|source| self.error(source))?;
-            let reads = |location: &String| {
-                location.starts_with(&folder) || table.metadata_location.as_ref() == Some(location)
-            };
-            if objects.iter().any(|named| reads(&named.object.content)) {
-                readers.push(reference.what());
-            }
-        }
-        readers.sort();
-        readers.dedup();
-        Ok(readers)
     }
 }
 

@@ -233,7 +233,7 @@ impl Inner {
     }
 
     /// Drops a view, and the table with its rows if it is materialized. The files of that table may
-    /// be deleted unless another branch or tag reads them, or the drop may be rolled back.
+    /// be deleted unless another table, branch or tag reads them, or the drop may be rolled back.
     pub(super) async fn drop_view(&self, ident: &TableIdent) -> Result<DroppedView> {
         let name = (schema_of(ident)?, ident.name());
         let mut version = NewVersion::begin(self).await?;
