@@ -258,7 +258,8 @@ pub trait Catalog: Debug + Send + Sync {
     async fn new_table_location(&self, ident: &TableIdent) -> Result<String>;
 
     /// Refuses a location that was chosen for a new table and is not allowed, such as one
-    /// outside of the warehouse. Asked before any file of the table is written.
+    /// outside of the warehouse, or the warehouse itself. Asked before any file of the table is
+    /// written.
     async fn check_table_location(&self, ident: &TableIdent, location: &str) -> Result<()> {
         let _ = (ident, location);
         Ok(())
@@ -288,14 +289,26 @@ pub trait Catalog: Debug + Send + Sync {
     async fn commit(&self, commits: Vec<TableCommit>) -> Result<Vec<Table>>;
 
     /// The metadata locations of every state of a table that can still be read: the newest one
-    /// and those of other catalog branches, of tags, and of catalog versions that are kept. Files
-    /// that one of them refers to must not be deleted.
+    /// and those of other catalog branches, of tags, and of catalog versions that are kept; and
+    /// those of other tables whose files may be in the same folder. Files that one of them refers
+    /// to must not be deleted.
     ///
     /// # Errors
     /// When they are not all known.
     async fn reachable_metadata(&self, table: &Table) -> Result<Vec<String>> {
         let newest = self.load_table(&table.ident).await?;
         Ok(newest.metadata_location.into_iter().collect())
+    }
+
+    /// The metadata locations of all tables and views whose metadata is in a folder, in every state
+    /// that can still be read. None in catalogs that choose the places of tables themselves: they
+    /// put none into the folder of another.
+    ///
+    /// # Errors
+    /// When they are not all known.
+    async fn reachable_within(&self, folder: &str) -> Result<Vec<String>> {
+        let _ = folder;
+        Ok(Vec::new())
     }
 
     /// Removes a table from the catalog; its files stay. Returns the state dropped.

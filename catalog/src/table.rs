@@ -204,6 +204,13 @@ pub fn ident_name(ident: &TableIdent) -> String {
     format!("{}.{}", ident.namespace().as_ref().join("."), ident.name())
 }
 
+/// The folder of the table or view whose metadata file this is, by the layout of Iceberg's own
+/// writers; `None` for a file that is in no folder `metadata`.
+pub(crate) fn object_folder(metadata_location: &str) -> Option<&str> {
+    let (folder, _) = metadata_location.rsplit_once('/')?;
+    folder.strip_suffix("/metadata")
+}
+
 /// The schema's part of a table's name. Namespaces have one level.
 pub(crate) fn schema_of(ident: &TableIdent) -> Result<&str> {
     match ident.namespace().as_ref().as_slice() {

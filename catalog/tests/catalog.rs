@@ -221,6 +221,74 @@ async fn nothing_escapes_the_warehouse() {
 }
 
 #[tokio::test]
+async fn no_table_gets_the_folder_of_all() {
+    let (folder, catalog) = local_catalog().await;
+    catalog
+        .create_schema("other", HashMap::new())
+        .await
+        .unwrap();
+    let options = SqlCatalogOptions {
+        allow_external_locations: true,
+        ..SqlCatalogOptions::default()
+    };
+    let open = SqlCatalog::open_with(
+        "iceberg",
+        catalog.database().clone(),
+        local_storage(),
+        catalog.warehouse(),
+        options,
+    );
+    let allowing = open.await.unwrap();
+    let warehouse = catalog.warehouse();
+    for location in [
+        warehouse.to_string(),
+        format!("{warehouse}/"),
+        warehouse.strip_prefix("file://").unwrap().to_string(),
+        format!("{warehouse}/s"),
+        format!("{warehouse}/other/"),
+        folder.path().display().to_string(),
+    ] {
+        for catalog in [&catalog, &allowing] {
+            let staging = stage_create(
+                &**catalog,
+                &ident("s", "t"),
+                schema(),
+                by_day(),
+                iceberg::spec::SortOrder::unsorted_order(),
+                properties(&[("location", &location)]),
+            );
+            let error = staging.await.unwrap_err();
+            assert!(matches!(error, CatalogError::InvalidInput(_)), "{error}");
+
+            let table = create_table(&**catalog, &ident("s", "moving"), &[]).await;
+            let move_there = TableCommit {
+                ident: table.ident.clone(),
+                requirements: Vec::new(),
+                based_on: None,
+                created_from: None,
+                updates: vec![TableUpdate::SetLocation {
+                    location: location.clone(),
+                }],
+            };
+            let error = catalog.commit(vec![move_there]).await.unwrap_err();
+            assert!(matches!(error, CatalogError::InvalidInput(_)), "{error}");
+            catalog.drop_table(&table.ident).await.unwrap();
+
+            let metadata_location = table.metadata_location.unwrap();
+            let storage = catalog.storage();
+            let content = storage.read(&metadata_location).await.unwrap();
+            let content = String::from_utf8(content.to_vec()).unwrap();
+            let moved = content.replace(table.metadata.location(), &location);
+            let planted = format!("{}/metadata/v9.metadata.json", table.metadata.location());
+            storage.write(&planted, moved.into()).await.unwrap();
+            let name = ident("s", "registered");
+            let error = catalog.register_table(&name, &planted).await.unwrap_err();
+            assert!(matches!(error, CatalogError::InvalidInput(_)), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn names_become_safe_locations() {
     let (_folder, catalog) = local_catalog().await;
     catalog

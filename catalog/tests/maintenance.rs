@@ -26,7 +26,7 @@ use ingot_catalog::maintenance::{
 use ingot_catalog::scan::{ManifestCache, plan_scan};
 use ingot_catalog::{
     Catalog, CatalogError, Database, SqlCatalog, SqlCatalogOptions, Storage, Table, TableCommit,
-    TableVersion,
+    TableVersion, ViewDefinition,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -864,5 +864,56 @@ async fn only_old_unknown_files_are_orphans() {
         .into_keys()
         .collect();
     assert_eq!(found.len(), 1);
+    assert!(exists(&catalog, &table, "a").await);
+}
+
+#[tokio::test]
+async fn what_others_have_in_the_folder_is_no_orphan() {
+    let (_folder, catalog) = local_catalog().await;
+    let table = create_table(&*catalog, &ident("s", "t"), &[]).await;
+    let location = table.metadata.location();
+
+    // Another table below it, whose location is spelled otherwise, with a file that is just being
+    // written; and a schema with a view.
+    let below = format!("{}/below/u", location.strip_prefix("file://").unwrap());
+    let other = create_table(&*catalog, &ident("s", "u"), &[("location", &below)]).await;
+    let other = append(&catalog, &other, "a", 1).await;
+    let unfinished = data_path(&other, "unfinished");
+    let schema_folder = properties(&[("location", &format!("{location}/schema"))]);
+    catalog.create_schema("inner", schema_folder).await.unwrap();
+    let definition = ViewDefinition {
+        sql: "SELECT 1".to_string(),
+        default_catalog: None,
+        default_schema: "s".to_string(),
+        schema: schema(),
+        query_columns: vec!["id".to_string(), "day".to_string(), "name".to_string()],
+        comment: None,
+        materialization: None,
+    };
+    let view = ident("inner", "v");
+    let view = catalog.put_view(&view, definition, false).await.unwrap();
+    let junk = data_path(&table, "junk");
+    for path in [&unfinished, &junk] {
+        write(&catalog, path).await;
+    }
+
+    assert_eq!(remove_orphans(&catalog, &table).await, 1);
+    let storage = catalog.storage();
+    assert!(!storage.exists(&junk).await.unwrap());
+    for path in [
+        &unfinished,
+        &data_path(&other, "a"),
+        &view.metadata_location,
+    ] {
+        assert!(storage.exists(path).await.unwrap(), "{path}");
+    }
+
+    // The files of a table around the folder stay if it needs them.
+    let table = append(&catalog, &table, "a", 1).await;
+    let data = format!("{}/data", table.metadata.location());
+    let inside = create_table(&*catalog, &ident("s", "w"), &[("location", &data)]).await;
+    write(&catalog, &junk).await;
+    assert_eq!(remove_orphans(&catalog, &inside).await, 1);
+    assert!(!storage.exists(&junk).await.unwrap());
     assert!(exists(&catalog, &table, "a").await);
 }

@@ -10,7 +10,8 @@ use super::reachable::{
 use crate::catalog::Catalog;
 use crate::commit::take_turn;
 use crate::error::{CatalogError, Result};
-use crate::storage::FileInfo;
+use crate::storage::{FileInfo, Location};
+use crate::table::object_folder;
 
 /// Which files may go.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +38,8 @@ pub struct OrphanReport {
 }
 
 /// Deletes the files in a table's folder that no state of the table refers to that can still be
-/// read ([`Catalog::reachable_metadata`]), and that are old enough.
+/// read ([`Catalog::reachable_metadata`]), and that are old enough. The folders of other tables and
+/// views stay as they are ([`Catalog::reachable_within`]).
 ///
 /// No commit to the table is under way in this process while it is listed. Other processes that write to
 /// it are safe as long as they commit what they write within the age given.
@@ -84,6 +86,21 @@ pub async fn remove_orphan_files(
     })
     .await?;
 
+    let mut kept_folders = FileSet::default();
+    for folder in &options.kept_folders {
+        kept_folders.insert(folder);
+    }
+    let own = Location::parse(table.metadata.location())?;
+    for metadata_file in catalog.reachable_within(table.metadata.location()).await? {
+        // A view in this very folder has no other file.
+        needed.insert(&metadata_file);
+        if let Some(folder) = object_folder(&metadata_file)
+            && Location::parse(folder).is_ok_and(|other| other.path != own.path)
+        {
+            kept_folders.insert(folder);
+        }
+    }
+
     // What a later commit writes is not in the list.
     drop(turn);
 
@@ -93,7 +110,9 @@ pub async fn remove_orphan_files(
     };
     let orphans: Vec<FileInfo> = listed
         .into_iter()
-        .filter(|file| options.may_delete(file) && !needed.contains(&file.location))
+        .filter(|file| options.may_delete(file))
+        .filter(|file| !needed.contains(&file.location))
+        .filter(|file| !kept_folders.has_folder_of(&file.location))
         .collect();
     report.deleted = orphans.len();
     report.deleted_bytes = orphans.iter().map(|file| file.size).sum();
@@ -110,12 +129,6 @@ impl OrphanOptions {
     fn may_delete(&self, file: &FileInfo) -> bool {
         let name = file.location.rsplit('/').next().unwrap_or_default();
         let is_being_written = |id: &Uuid| name.starts_with(&id.to_string());
-        let is_within = |folder: &String| {
-            let folder = format!("{}/", folder.trim_end_matches('/'));
-            file.location.starts_with(&folder)
-        };
-        file.last_modified_ms < self.older_than_ms
-            && !self.running.iter().any(is_being_written)
-            && !self.kept_folders.iter().any(is_within)
+        file.last_modified_ms < self.older_than_ms && !self.running.iter().any(is_being_written)
     }
 }

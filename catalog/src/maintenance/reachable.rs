@@ -29,6 +29,13 @@ impl FileSet {
     pub(super) fn contains(&self, location: &str) -> bool {
         self.keys.contains(&key_of(location))
     }
+
+    /// Whether one of them is a folder that this location is in.
+    pub(super) fn has_folder_of(&self, location: &str) -> bool {
+        let key = key_of(location);
+        let mut folders = key.match_indices('/').map(|(end, _)| &key[..end]);
+        folders.any(|folder| self.keys.contains(folder))
+    }
 }
 
 fn key_of(location: &str) -> String {

@@ -161,13 +161,23 @@ impl Inner {
         names::check_within("schema", location, &self.warehouse)
     }
 
-    /// Refuses a table's location outside of its schema's folder and of the warehouse,
-    /// unless the configuration allows it.
-    pub(super) async fn check_location(&self, schema: &str, location: &str) -> Result<()> {
-        self.check_location_of("table", schema, location).await
+    /// Refuses a table's location outside of its schema's folder and of the warehouse, unless the
+    /// configuration allows it, and in any case one that the warehouse or a schema's folder is in:
+    /// the files of all their tables would be those of this one.
+    pub(super) async fn check_table_location(&self, schema: &str, location: &str) -> Result<()> {
+        self.check_location_of("table", schema, location).await?;
+        names::check_around("table", location, "the warehouse", &self.warehouse)?;
+        for named in self.list(Listing::Schemas).await? {
+            let properties = parse_schema_properties(&named.schema, &named.object.content)?;
+            let folder = self.schema_location(&named.schema, &properties);
+            let what = format!("schema {}", named.schema);
+            names::check_around("table", location, &what, &folder)?;
+        }
+        Ok(())
     }
 
-    /// [`Self::check_location`] of something of a table, which `what` names.
+    /// Refuses the location of something, which `what` names, outside of its schema's folder and of
+    /// the warehouse, unless the configuration allows it.
     pub(super) async fn check_location_of(
         &self,
         what: &str,

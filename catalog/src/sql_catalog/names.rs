@@ -47,6 +47,17 @@ pub(super) fn check_within(what: &str, location: &str, folder: &str) -> Result<(
     )))
 }
 
+/// Refuses a location that `folder`, which `owner` has, is or lies in.
+pub(super) fn check_around(what: &str, location: &str, owner: &str, folder: &str) -> Result<()> {
+    if !Location::parse(folder)?.is_within(&Location::parse(location)?) {
+        return Ok(());
+    }
+    Err(CatalogError::InvalidInput(format!(
+        "{what} location {location} holds the folder {folder} of {owner}: choose a folder of its \
+         own, or leave the location out"
+    )))
+}
+
 /// The candidate nearest to a name that does not exist, if one is near enough to be a
 /// misspelling.
 pub fn nearest_name<'a>(

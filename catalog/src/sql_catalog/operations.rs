@@ -205,7 +205,9 @@ impl Catalog for SqlCatalog {
     }
 
     async fn check_table_location(&self, ident: &TableIdent, location: &str) -> Result<()> {
-        self.inner.check_location(schema_of(ident)?, location).await
+        self.inner
+            .check_table_location(schema_of(ident)?, location)
+            .await
     }
 
     async fn commit(&self, commits: Vec<TableCommit>) -> Result<Vec<Table>> {
@@ -216,6 +218,10 @@ impl Catalog for SqlCatalog {
         self.inner
             .reachable_metadata(&table.ident, table.metadata.location())
             .await
+    }
+
+    async fn reachable_within(&self, folder: &str) -> Result<Vec<String>> {
+        self.inner.reachable_within(folder).await
     }
 
     async fn drop_table(&self, ident: &TableIdent) -> Result<Table> {
@@ -244,7 +250,9 @@ impl Catalog for SqlCatalog {
             .check_location_of("metadata file", schema, metadata_location)
             .await?;
         let metadata = inner.read_metadata(metadata_location).await?;
-        inner.check_location(schema, metadata.location()).await?;
+        inner
+            .check_table_location(schema, metadata.location())
+            .await?;
         let mut version = NewVersion::begin(inner).await?;
         if !version.has_schema(schema).await? {
             drop(version);

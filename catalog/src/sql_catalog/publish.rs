@@ -104,7 +104,7 @@ impl Inner {
                 .is_none_or(|table| table.metadata.location() != location);
             if has_moved {
                 names::validate_name("table", commit.ident.name())?;
-                self.check_location(schema, location).await?;
+                self.check_table_location(schema, location).await?;
             }
         }
         Ok(Prepared {

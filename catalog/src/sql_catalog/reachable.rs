@@ -1,5 +1,5 @@
-//! Which states of a table can still be read: on branches, in transactions, at tags, and in
-//! catalog versions that are kept (`docs/decisions/0001-versioned-catalog.md`).
+//! Which states of tables and views can still be read: on branches, in transactions, at tags, and
+//! in catalog versions that are kept (`docs/decisions/0001-versioned-catalog.md`).
 
 use std::collections::BTreeSet;
 
@@ -13,20 +13,63 @@ use super::version::NewVersion;
 use super::{Inner, schema_of};
 use crate::error::Result;
 use crate::storage::Location;
-use crate::table::Table;
+use crate::table::{Table, object_folder};
 
 impl Inner {
     /// The metadata locations of the states of a table that can be read: those that were ever
-    /// under its name, and those in its folder, under any name now, since tables are renamed.
+    /// under its name, and those of tables in its folder, since tables are renamed, and in folders
+    /// around it, whose files may be in it.
     pub(super) async fn reachable_metadata(
         &self,
         ident: &TableIdent,
         folder: &str,
     ) -> Result<Vec<String>> {
+        let folder = Location::parse(folder)?;
         // One state of the database: what a merge or a new branch moves from one level to another
         // between two of them would be in neither.
         let mut snapshot = self.database.begin_snapshot().await?;
-        let levels = self.read_levels(&mut snapshot).await?;
+        let readable = self.readable_rows(&mut snapshot).await?;
+        let named = format!(
+            "{readable} AND o.kind = $2
+             AND o.content IN (SELECT content FROM catalog_objects
+                               WHERE catalog_id = $1 AND schema_name = $3 AND object_name = $4
+                                 AND content IS NOT NULL)"
+        );
+        let name = [kind::TABLE, schema_of(ident)?, ident.name()];
+        let mut locations = self.contents(&mut snapshot, &named, &name).await?;
+        let mut patterns = vec![within_pattern(folder.path.as_ref())];
+        patterns.extend(ancestors(folder.path.as_ref()).map(metadata_pattern));
+        let likes: Vec<String> = (3..patterns.len() + 3).map(is_like).collect();
+        let placed = format!("{readable} AND o.kind = $2 AND ({})", likes.join(" OR "));
+        let mut parameters = vec![kind::TABLE];
+        parameters.extend(patterns.iter().map(String::as_str));
+        let found = self.contents(&mut snapshot, &placed, &parameters).await?;
+        locations.extend(found.into_iter().filter(|location| {
+            let around = object_folder(location).and_then(|around| Location::parse(around).ok());
+            is_in(location, &folder) || around.is_some_and(|around| folder.is_within(&around))
+        }));
+        locations.sort();
+        locations.dedup();
+        Ok(locations)
+    }
+
+    /// The metadata locations of tables and views in a folder, in all states that can be read.
+    pub(super) async fn reachable_within(&self, folder: &str) -> Result<Vec<String>> {
+        let folder = Location::parse(folder)?;
+        let mut snapshot = self.database.begin_snapshot().await?;
+        let readable = self.readable_rows(&mut snapshot).await?;
+        let placed = format!("{readable} AND o.kind <> $2 AND {}", is_like(3));
+        let pattern = within_pattern(folder.path.as_ref());
+        let parameters = [kind::SCHEMA, pattern.as_str()];
+        let mut locations = self.contents(&mut snapshot, &placed, &parameters).await?;
+        locations.retain(|location| is_in(location, &folder));
+        Ok(locations)
+    }
+
+    /// The condition on rows `o` of `catalog_objects` that they are part of a state that can be
+    /// read.
+    async fn readable_rows(&self, connection: &mut AnyConnection) -> Result<String> {
+        let levels = self.read_levels(connection).await?;
         let mut conditions: Vec<String> = levels.into_iter().map(condition_of).collect();
         let retention = self.options.version_retention.as_millis();
         if retention > 0 {
@@ -37,30 +80,32 @@ impl Inner {
                  WHERE catalog_id = $1 AND committed_at_ms >= {oldest})"
             ));
         }
-        let folder = format!("{}/", folder.trim_end_matches('/'));
-        let length = i64::try_from(folder.chars().count()).unwrap_or(i64::MAX);
+        Ok(format!("({})", conditions.join(" OR ")))
+    }
+
+    /// The different contents of the rows `o` of `catalog_objects` that fulfil a condition, whose
+    /// parameters are numbered from 2 on.
+    async fn contents(
+        &self,
+        connection: &mut AnyConnection,
+        condition: &str,
+        parameters: &[&str],
+    ) -> Result<Vec<String>> {
         let sql = format!(
             "SELECT DISTINCT o.content FROM catalog_objects o
-             WHERE o.catalog_id = $1 AND o.kind = $2 AND o.content IS NOT NULL
-               AND (o.content IN (SELECT content FROM catalog_objects
-                                  WHERE catalog_id = $1 AND schema_name = $3
-                                    AND object_name = $4 AND content IS NOT NULL)
-                    OR substr(o.content, 1, {length}) = $5)
-               AND ({})",
-            conditions.join(" OR ")
+             WHERE o.catalog_id = $1 AND o.content IS NOT NULL AND {condition}"
         );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(self.catalog_id)
-            .bind(kind::TABLE)
-            .bind(schema_of(ident)?)
-            .bind(ident.name())
-            .bind(folder)
-            .fetch_all(&mut *snapshot)
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(self.catalog_id);
+        for parameter in parameters {
+            query = query.bind(parameter.to_string());
+        }
+        let rows = query
+            .fetch_all(connection)
             .await
             .map_err(|source| self.error(source))?;
-        let locations: Result<Vec<String>, sqlx::Error> =
+        let contents: Result<Vec<String>, sqlx::Error> =
             rows.iter().map(|row| row.try_get(0)).collect();
-        locations.map_err(|source| self.error(source))
+        contents.map_err(|source| self.error(source))
     }
 
     /// Who reads files of a table that `version` drops: other tables and views of its own branch (a
@@ -87,8 +132,7 @@ impl Inner {
             .await
             .map_err(|source| self.error(source))?;
             let reads = |location: &String| {
-                table.metadata_location.as_ref() == Some(location)
-                    || Location::parse(location).is_ok_and(|file| file.is_within(&folder))
+                table.metadata_location.as_ref() == Some(location) || is_in(location, &folder)
             };
             let mut reading = objects
                 .into_iter()
@@ -132,5 +176,59 @@ fn condition_of(Level { ref_id, at }: Level) -> String {
             "(o.ref_id = {ref_id} AND o.from_version <= {version}
               AND (o.to_version IS NULL OR o.to_version > {version}))"
         ),
+    }
+}
+
+/// Whether a file is in a folder, however the two are spelled.
+fn is_in(location: &str, folder: &Location) -> bool {
+    Location::parse(location).is_ok_and(|file| file.is_within(folder))
+}
+
+/// Whether a row's content matches the pattern that is the parameter of this number.
+fn is_like(parameter: usize) -> String {
+    format!("o.content LIKE ${parameter} ESCAPE '{ESCAPE}'")
+}
+
+const ESCAPE: char = '!';
+
+/// Matches the locations below a path of a store, in every spelling, and others: the store is not
+/// compared, nor, by SQLite, the case of letters.
+fn within_pattern(path: &str) -> String {
+    match path {
+        "" => "%".to_string(),
+        path => format!("%/{}/%", escaped(path)),
+    }
+}
+
+/// [`within_pattern`] of the metadata files of an object in the folder of this path.
+fn metadata_pattern(path: &str) -> String {
+    format!("%/{}/metadata/%", escaped(path))
+}
+
+fn escaped(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for character in path.chars() {
+        if matches!(character, '%' | '_' | ESCAPE) {
+            pattern.push(ESCAPE);
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
+/// The folders that a path is in.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(end, _)| &path[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_mean_their_paths_literally() {
+        assert_eq!(within_pattern("a_b/100%/c!"), "%/a!_b/100!%/c!!/%");
+        let around: Vec<String> = ancestors("wh/s/t").map(metadata_pattern).collect();
+        assert_eq!(around, ["%/wh/metadata/%", "%/wh/s/metadata/%"]);
     }
 }

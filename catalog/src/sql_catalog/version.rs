@@ -8,6 +8,7 @@ use super::schema::{MAIN_REF, SCHEMA_ROW, kind};
 use crate::database::Database;
 use crate::error::{CatalogError, Result};
 use crate::materialized_view::STORAGE_TABLE_SUFFIX;
+use crate::storage::Location;
 
 /// A catalog version in the making. Committers of one catalog wait for each other from
 /// [`NewVersion::begin`] on, so what [`NewVersion::live`] says stays true until
@@ -128,7 +129,8 @@ impl<'a> NewVersion<'a> {
 
     /// The table (`schema.table`) of the branch whose metadata files are below a table's location.
     pub(super) async fn table_in(&mut self, location: &str) -> Result<Option<String>> {
-        let prefix = format!("{}/metadata/", location.trim_end_matches('/'));
+        let folder = format!("{}/metadata", location.trim_end_matches('/'));
+        let folder = Location::parse(&folder)?;
         let listed = list_objects(
             &mut *self.transaction,
             self.catalog_id,
@@ -140,7 +142,10 @@ impl<'a> NewVersion<'a> {
         let mut tables = listed
             .into_iter()
             .filter(|named| named.object.kind == kind::TABLE);
-        let found = tables.find(|named| named.object.content.starts_with(&prefix));
+        let found = tables.find(|named| {
+            let metadata = Location::parse(&named.object.content);
+            metadata.is_ok_and(|metadata| metadata.is_within(&folder))
+        });
         Ok(found.map(|named| format!("{}.{}", named.schema, named.name)))
     }
 

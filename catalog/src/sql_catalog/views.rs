@@ -138,7 +138,7 @@ impl Inner {
             .is_none_or(|view| view.metadata.location() != metadata.location());
         if has_moved {
             names::validate_name("view", ident.name())?;
-            self.check_location(schema_of(&ident)?, metadata.location())
+            self.check_location_of("view", schema_of(&ident)?, metadata.location())
                 .await?;
         }
         let mut tables = Vec::new();
