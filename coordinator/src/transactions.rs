@@ -107,12 +107,25 @@ impl OpenTransaction {
     }
 
     /// Publishes what its statements did, once those that run have ended. In any case the
-    /// transaction is over.
+    /// transaction is over, even if the caller stops waiting: it is on a task of its own.
     ///
     /// # Errors
     /// `FailedPrecondition` when a statement of it failed, `Conflict` when others changed the
     /// same tables; nothing is published then. Errors of the catalog.
-    pub async fn commit(&self) -> Result<Vec<String>> {
+    pub async fn commit(self: &Arc<Self>) -> Result<Vec<String>> {
+        let open = Arc::clone(self);
+        match tokio::spawn(async move { open.commit_now().await }).await {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => Err(CatalogError::CommitStateUnknown {
+                table: "the tables of a transaction".to_owned(),
+                reason: error.to_string(),
+            }
+            .into()),
+        }
+    }
+
+    async fn commit_now(&self) -> Result<Vec<String>> {
         let mut ended = self.ended.write().await;
         if ended.0 {
             return Err(CoordinatorError::FailedPrecondition(
@@ -138,12 +151,22 @@ impl OpenTransaction {
         }
     }
 
-    /// Undoes what its statements did, once those that run have ended.
-    pub async fn roll_back(&self) {
-        let mut ended = self.ended.write().await;
-        if !ended.0 {
-            ended.0 = true;
-            self.roll_back_now().await;
+    /// Undoes what its statements did, once those that run have ended; on a task of its own, as
+    /// [`OpenTransaction::commit`].
+    pub async fn roll_back(self: &Arc<Self>) {
+        let open = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let mut ended = open.ended.write().await;
+            if !ended.0 {
+                ended.0 = true;
+                open.roll_back_now().await;
+            }
+        });
+        // Any other error says that the process ends: the next start cleans up.
+        if let Err(error) = task.await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
         }
     }
 
@@ -152,5 +175,62 @@ impl OpenTransaction {
         if let Err(error) = self.handle.roll_back().await {
             tracing::warn!(transaction = %self.id, %error, "cannot clean up after a rollback");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use ingot_catalog::{Database, SqlCatalog, Storage, StorageConfig};
+
+    use super::*;
+
+    async fn catalog_in(folder: &std::path::Path) -> Arc<dyn Catalog> {
+        let database = Database::connect_sqlite(&folder.join("catalog.db"))
+            .await
+            .unwrap();
+        let storage = Storage::new(StorageConfig::default());
+        let warehouse = folder.join("warehouse").display().to_string();
+        SqlCatalog::open("iceberg", database, storage, &warehouse)
+            .await
+            .unwrap()
+    }
+
+    async fn wait_for_the_end(open: &OpenTransaction) {
+        while open.enter().await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_ends_a_transaction_goes_on_without_its_caller() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = catalog_in(folder.path()).await;
+        for (schema, is_committed) in [("published", true), ("undone", false)] {
+            let open = OpenTransaction::begin(&catalog).await.unwrap();
+            let inside = open.catalog();
+            inside.create_schema(schema, HashMap::new()).await.unwrap();
+            let running = open.enter().await.unwrap();
+            let ending = async {
+                match is_committed {
+                    true => open.commit().await.map(|_| ()),
+                    false => {
+                        open.roll_back().await;
+                        Ok(())
+                    }
+                }
+            };
+            // Waits for the statement that runs, and is cancelled meanwhile.
+            assert!(futures::FutureExt::now_or_never(ending).is_none());
+            drop(running);
+            wait_for_the_end(&open).await;
+            // The transaction is gone from the catalog, too.
+            inside
+                .create_schema("late", HashMap::new())
+                .await
+                .unwrap_err();
+        }
+        assert_eq!(catalog.list_schemas().await.unwrap(), ["published"]);
     }
 }
