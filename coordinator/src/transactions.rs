@@ -97,21 +97,26 @@ impl OpenTransaction {
                 "the transaction has failed ({failure}): only ROLLBACK is possible"
             )));
         }
-        if self.began.elapsed() > LONGEST_TRANSACTION {
-            let hours = LONGEST_TRANSACTION.as_secs() / 3600;
-            return Err(CoordinatorError::FailedPrecondition(format!(
-                "the transaction has lasted longer than {hours} hours: run it again"
-            )));
-        }
+        self.check_age()?;
         Ok(entered)
+    }
+
+    fn check_age(&self) -> Result<()> {
+        if self.began.elapsed() <= LONGEST_TRANSACTION {
+            return Ok(());
+        }
+        let hours = LONGEST_TRANSACTION.as_secs() / 3600;
+        Err(CoordinatorError::FailedPrecondition(format!(
+            "the transaction has lasted longer than {hours} hours: run it again"
+        )))
     }
 
     /// Publishes what its statements did, once those that run have ended. In any case the
     /// transaction is over, even if the caller stops waiting: it is on a task of its own.
     ///
     /// # Errors
-    /// `FailedPrecondition` when a statement of it failed, `Conflict` when others changed the
-    /// same tables; nothing is published then. Errors of the catalog.
+    /// `FailedPrecondition` when a statement of it failed or it has lasted too long, `Conflict`
+    /// when others changed the same tables; nothing is published then. Errors of the catalog.
     pub async fn commit(self: &Arc<Self>) -> Result<Vec<String>> {
         let open = Arc::clone(self);
         match tokio::spawn(async move { open.commit_now().await }).await {
@@ -139,6 +144,12 @@ impl OpenTransaction {
                 "the transaction was rolled back, because a statement of it failed ({failure}): \
                  run it again"
             )));
+        }
+        // Other coordinators roll back what is older. While it is not, a transaction that is gone
+        // from the catalog after a commit whose answer was lost can only have been committed.
+        if let Err(error) = self.check_age() {
+            self.roll_back_now().await;
+            return Err(error);
         }
         match self.handle.commit().await {
             Ok(report) => Ok(report.changed),
@@ -232,5 +243,31 @@ mod tests {
                 .unwrap_err();
         }
         assert_eq!(catalog.list_schemas().await.unwrap(), ["published"]);
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_others_may_roll_back_is_not_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = catalog_in(folder.path()).await;
+        let handle = catalog.versioned().unwrap().begin_transaction().await;
+        let open = Arc::new(OpenTransaction {
+            id: Uuid::new_v4(),
+            catalog_name: catalog.name().to_owned(),
+            handle: handle.unwrap(),
+            began: Instant::now()
+                .checked_sub(LONGEST_TRANSACTION + Duration::from_secs(1))
+                .unwrap(),
+            failure: OnceLock::new(),
+            ended: Arc::default(),
+        });
+        let inside = open.catalog();
+        inside.create_schema("late", HashMap::new()).await.unwrap();
+        let error = open.commit().await.unwrap_err();
+        assert!(
+            matches!(error, CoordinatorError::FailedPrecondition(_)),
+            "{error}"
+        );
+        assert!(catalog.list_schemas().await.unwrap().is_empty());
+        inside.create_schema("x", HashMap::new()).await.unwrap_err();
     }
 }
