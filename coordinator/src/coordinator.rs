@@ -21,7 +21,7 @@ use crate::service::{
 use crate::sessions::Session;
 use crate::statement::{self, StatementContext, WatchedStream, ended_by};
 use crate::statement_catalogs::StatementCatalogs;
-use crate::transactions::OpenTransaction;
+use crate::transactions::{OpenTransaction, StatementInTransaction};
 
 /// Executes SQL. Cheap to clone: clones share everything.
 #[derive(Debug, Clone)]
@@ -40,7 +40,14 @@ impl Coordinator {
         &self.core
     }
 
-    async fn describe_in(&self, session: &Session, sql: &str) -> Result<StatementDescription> {
+    /// `entered` becomes the statement's place in the session's transaction, for the caller to
+    /// leave once it knows the outcome.
+    async fn describe_in(
+        &self,
+        session: &Session,
+        sql: &str,
+        entered: &mut Option<StatementInTransaction>,
+    ) -> Result<StatementDescription> {
         let statement = ingot_sql::parse_statement(sql)?;
         // What ends a transaction that has failed, or leaves a branch that was dropped.
         if matches!(
@@ -49,15 +56,15 @@ impl Coordinator {
         ) {
             return Ok(statement::no_rows());
         }
-        let _entered = match &session.transaction {
-            Some(open) => Some(open.enter().await?),
-            None => None,
-        };
+        if let Some(open) = &session.transaction {
+            *entered = Some(open.enter().await?);
+        }
         let catalogs = StatementCatalogs::of(&self.core, session).await?;
         let state = self.core.session_state(session, &catalogs);
         statement::describe(&state, session, &statement).await
     }
 
+    /// `entered` as in [`Coordinator::describe_in`].
     async fn execute_watched(
         &self,
         session_id: &SessionId,
@@ -65,14 +72,16 @@ impl Coordinator {
         sql: &str,
         parameters: Option<RecordBatch>,
         query: Arc<RunningQuery>,
+        entered: &mut Option<StatementInTransaction>,
     ) -> Result<StatementOutcome> {
         let statement = ingot_sql::parse_statement(sql)?;
         let ends_transaction = matches!(statement, Statement::Commit | Statement::Rollback);
         // The transaction does not end before its statements have ended, or return rows.
-        let _entered = match &session.transaction {
-            Some(open) if !ends_transaction => Some(open.enter().await?),
-            _ => None,
-        };
+        if let Some(open) = &session.transaction
+            && !ends_transaction
+        {
+            *entered = Some(open.enter().await?);
+        }
         let catalogs = StatementCatalogs::of(&self.core, &session).await;
         let catalogs = match catalogs {
             // A session whose branch was dropped can still choose another one.
@@ -113,6 +122,9 @@ struct EndOnDrop {
     core: Arc<Core>,
     query: Arc<RunningQuery>,
     transaction: Option<Arc<OpenTransaction>>,
+    /// Left after the transaction knows that the statement failed, as fields are dropped after
+    /// their struct: a `COMMIT` that waits would otherwise publish what the others did.
+    entered: Option<StatementInTransaction>,
     is_armed: bool,
 }
 
@@ -154,7 +166,8 @@ impl SqlService for Coordinator {
 
     async fn describe(&self, session: &SessionId, sql: &str) -> Result<StatementDescription> {
         let session = self.core.sessions.get(session)?;
-        let described = self.describe_in(&session, sql).await;
+        let mut entered = None;
+        let described = self.describe_in(&session, sql, &mut entered).await;
         if let (Err(error), Some(open)) = (&described, &session.transaction) {
             open.fail(&error.to_string());
         }
@@ -176,10 +189,12 @@ impl SqlService for Coordinator {
             core: self.core.clone(),
             query: query.clone(),
             transaction: transaction.clone(),
+            entered: None,
             is_armed: true,
         };
+        let entered = &mut guard.entered;
         let outcome = self
-            .execute_watched(session_id, session, sql, parameters, query.clone())
+            .execute_watched(session_id, session, sql, parameters, query.clone(), entered)
             .await;
         guard.is_armed = false;
         match outcome {
