@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use iceberg::TableUpdate;
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{FormatVersion, TableMetadata};
 use ingot_catalog::commit::AppendChanges;
 use ingot_catalog::{CatalogError, FileInfo, Storage, Table};
 use serde::{Deserialize, Serialize};
@@ -35,13 +35,17 @@ struct LedgerEntry {
     last_modified_ms: i64,
     /// The snapshot that has its rows.
     snapshot_id: i64,
+    /// That snapshot's sequence number; `None` in format version 1, which has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sequence_number: Option<i64>,
 }
 
 type FileKey<'a> = (&'a str, u64, i64);
 
 impl Ledger {
     /// The files whose rows are part of the table's current history. Files of a snapshot
-    /// that was rolled back are not; those of an expired snapshot are.
+    /// that was rolled back are not; those of an expired snapshot are, if it may be one of those
+    /// before the oldest that is left of the history.
     pub(super) async fn load(storage: &Arc<Storage>, table: &Table) -> Result<Self> {
         let metadata = &table.metadata;
         let Some(location) = metadata.properties().get(LEDGER_PROPERTY) else {
@@ -53,10 +57,11 @@ impl Ledger {
                 path: location.clone(),
                 reason: error.to_string(),
             })?;
-        let ancestors = ancestors(metadata);
+        let history = History::of(metadata);
         ledger.files.retain(|entry| {
-            ancestors.contains(&entry.snapshot_id)
-                || metadata.snapshot_by_id(entry.snapshot_id).is_none()
+            let has_expired = metadata.snapshot_by_id(entry.snapshot_id).is_none();
+            let may_be_older = has_expired && !history.is_too_young(entry);
+            may_be_older || history.snapshot_ids.contains(&entry.snapshot_id)
         });
         Ok(ledger)
     }
@@ -81,7 +86,8 @@ impl Ledger {
         keys.collect()
     }
 
-    fn with(mut self, files: &[FileInfo], snapshot_id: i64) -> Self {
+    /// With files whose rows are in a snapshot of this sequence number.
+    fn with(mut self, files: &[FileInfo], snapshot_id: i64, sequence_number: Option<i64>) -> Self {
         let added: HashSet<FileKey<'_>> = files.iter().map(key_of).collect();
         self.files.retain(|entry| {
             let key = (entry.location.as_str(), entry.size, entry.last_modified_ms);
@@ -92,6 +98,7 @@ impl Ledger {
             size: file.size,
             last_modified_ms: file.last_modified_ms,
             snapshot_id,
+            sequence_number,
         }));
         self
     }
@@ -101,17 +108,39 @@ fn key_of(file: &FileInfo) -> FileKey<'_> {
     (file.location.as_str(), file.size, file.last_modified_ms)
 }
 
-fn ancestors(metadata: &TableMetadata) -> HashSet<i64> {
-    let mut ancestors = HashSet::new();
-    let mut next = metadata.current_snapshot();
-    while let Some(snapshot) = next {
-        if !ancestors.insert(snapshot.snapshot_id()) {
-            break;
+/// What is left of a table's history: its current snapshot and those before it, without a gap.
+struct History {
+    snapshot_ids: HashSet<i64>,
+    /// The sequence number of the oldest of them.
+    oldest: Option<i64>,
+}
+
+impl History {
+    fn of(metadata: &TableMetadata) -> Self {
+        let mut history = Self {
+            snapshot_ids: HashSet::new(),
+            oldest: None,
+        };
+        let mut next = metadata.current_snapshot();
+        while let Some(snapshot) = next {
+            if !history.snapshot_ids.insert(snapshot.snapshot_id()) {
+                break;
+            }
+            history.oldest = Some(snapshot.sequence_number());
+            let parent = snapshot.parent_snapshot_id();
+            next = parent.and_then(|parent| metadata.snapshot_by_id(parent));
         }
-        let parent = snapshot.parent_snapshot_id();
-        next = parent.and_then(|parent| metadata.snapshot_by_id(parent));
+        history
     }
-    ancestors
+
+    /// Whether a file's snapshot would be there if it were part of the history, because it came
+    /// after the oldest one that is left: it was rolled back before it expired.
+    fn is_too_young(&self, entry: &LedgerEntry) -> bool {
+        match (entry.sequence_number, self.oldest) {
+            (Some(number), Some(oldest)) => number > oldest,
+            _ => false,
+        }
+    }
 }
 
 /// Adds files to the list in the commit that adds their rows.
@@ -173,7 +202,12 @@ impl AppendChanges for LedgerChange {
                 reason: "another statement copied the same files meanwhile".to_string(),
             });
         }
-        let ledger = ledger.with(&self.files, snapshot_id);
+        // The snapshot is made from the same state.
+        let sequence_number = match newest.metadata.format_version() {
+            FormatVersion::V1 => None,
+            _ => Some(newest.metadata.next_sequence_number()),
+        };
+        let ledger = ledger.with(&self.files, snapshot_id, sequence_number);
         let folder = newest.metadata.location().trim_end_matches('/');
         let location = format!("{folder}/metadata/{}-copied-files.json", Uuid::new_v4());
         let bytes = serde_json::to_vec(&ledger)

@@ -7,8 +7,10 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use iceberg::spec::{NestedField, PrimitiveType, Schema, SortOrder, Type, UnboundPartitionSpec};
 use iceberg::{NamespaceIdent, TableIdent};
-use ingot_catalog::commit::{commit_staged, stage_create, stage_replace};
+use ingot_catalog::commit::{commit_metadata, commit_staged, stage_create, stage_replace};
 use ingot_catalog::database::Database;
+use ingot_catalog::evolve::rollback_to_snapshot;
+use ingot_catalog::maintenance::{ExpireOptions, expire_snapshots};
 use ingot_catalog::sql_catalog::SqlCatalog;
 use ingot_catalog::{Catalog, FileInfo, Storage, StorageConfig, Table};
 use ingot_sql::{CopyFormat, CopyInto, Statement, parse_statement};
@@ -257,6 +259,53 @@ async fn a_replaced_table_forgets_what_was_copied() {
     let report = fixture.copy(&copy, &[file]).await.unwrap();
     assert_eq!(report.rows_loaded, 2);
     assert_eq!(fixture.total_records().await, "2");
+}
+
+#[tokio::test]
+async fn what_was_rolled_back_can_be_copied_again_once_it_has_expired() {
+    let fixture = Fixture::new().await;
+    let catalog = fixture.catalog.as_ref();
+    let copy = copy_into("");
+    let kept = fixture.file("1.csv", TWO_ROWS, 1).await;
+    let undone = fixture.file("2.csv", TWO_ROWS, 1).await;
+    fixture
+        .copy(&copy, std::slice::from_ref(&kept))
+        .await
+        .unwrap();
+    let start = fixture
+        .table()
+        .await
+        .metadata
+        .current_snapshot_id()
+        .unwrap();
+    fixture
+        .copy(&copy, std::slice::from_ref(&undone))
+        .await
+        .unwrap();
+    commit_metadata(catalog, &ident(), |table| {
+        rollback_to_snapshot(table, start)
+    })
+    .await
+    .unwrap();
+    let expire = || ExpireOptions {
+        now_ms: chrono::Utc::now().timestamp_millis() + 1_000_000,
+        max_age_ms: Some(0),
+        default_max_age_ms: 0,
+        retain_last: None,
+        clean_expired_metadata: false,
+    };
+    let (_, report) = expire_snapshots(catalog, &ident(), expire()).await.unwrap();
+    assert_eq!(report.snapshots, 1);
+    let both = [kept, undone];
+    let report = fixture.copy(&copy, &both).await.unwrap();
+    assert_eq!((report.files_loaded, report.files_skipped), (1, 1));
+    assert_eq!(fixture.total_records().await, "4");
+
+    // What has expired without a rollback is still there.
+    let (_, report) = expire_snapshots(catalog, &ident(), expire()).await.unwrap();
+    assert_eq!(report.snapshots, 1);
+    let report = fixture.copy(&copy, &both).await.unwrap();
+    assert_eq!((report.files_loaded, report.files_skipped), (0, 2));
 }
 
 #[tokio::test]
