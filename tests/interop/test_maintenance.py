@@ -41,10 +41,10 @@ def test_maintained_tables(execute, schema, opened, duck, mode, partitioning):  
         )
         rows.update({id: (f"k{id % 3}", id) for id in range(low, low + 100)})
         check()
+    before = len(list(opened(table).scan().plan_files()))
     execute(f"DELETE FROM {table} WHERE n % 7 = 0")
     rows = {id: row for id, row in rows.items() if row[1] % 7 != 0}
     check()
-    before = len(list(opened(table).scan().plan_files()))
     execute(f"ALTER TABLE {table} EXECUTE optimize")
     check()
     files = list(opened(table).scan().plan_files())
@@ -95,4 +95,5 @@ def test_equality_deletes_are_applied(pyiceberg_catalog, registered, execute, qu
     assert rows_of(peer.scan().to_arrow()) == expected
     summary = peer.current_snapshot().summary
     assert summary["removed-delete-files"] == "1"
-    assert summary["total-delete-files"] == "0"
+    # Without a total before, as here, there is none after.
+    assert summary["total-delete-files"] in (None, "0")

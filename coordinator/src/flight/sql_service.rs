@@ -213,7 +213,7 @@ impl FlightSql {
         let transaction_id = self.prepared.with(&caller.session.user, handle, |found| {
             found.transaction_id.clone()
         })?;
-        transactions::check(self, &found.0.session, transaction_id.as_ref()).await?;
+        transactions::check_prepared(self, &found.0.session, transaction_id.as_ref()).await?;
         Ok(found)
     }
 

@@ -55,10 +55,26 @@ pub(super) async fn check(
     };
     match current(flight, session).await? {
         Some(current) if current == id => Ok(()),
-        _ => Err(CoordinatorError::FailedPrecondition(
-            "the transaction has ended: begin another one".to_string(),
-        )),
+        _ => Err(has_ended()),
     }
+}
+
+/// Refuses to execute what was prepared in a transaction when none is open. Drivers keep a prepared
+/// statement while they end a transaction and begin the next one; it is then part of that one.
+pub(super) async fn check_prepared(
+    flight: &FlightSql,
+    session: &Arc<Session>,
+    prepared_in: Option<&Bytes>,
+) -> Result<()> {
+    let is_in_transaction = prepared_in.is_some_and(|id| !id.is_empty());
+    match is_in_transaction && current(flight, session).await?.is_none() {
+        true => Err(has_ended()),
+        false => Ok(()),
+    }
+}
+
+fn has_ended() -> CoordinatorError {
+    CoordinatorError::FailedPrecondition("the transaction has ended: begin another one".to_string())
 }
 
 async fn current(flight: &FlightSql, session: &Arc<Session>) -> Result<Option<Bytes>> {
