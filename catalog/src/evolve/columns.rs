@@ -14,7 +14,7 @@ const VALUE: &str = "value";
 /// What stands for the key of a map.
 const KEY: &str = "key";
 
-/// The field that a path leads to, `None` when there is none; and whether it is below a map.
+/// The field that a path leads to, `None` when there is none; and whether it is in the key of a map.
 pub(super) fn find<'a>(
     fields: &'a [NestedFieldRef],
     path: &[String],
@@ -27,18 +27,18 @@ pub(super) fn find<'a>(
 fn find_in<'a>(
     field: &'a NestedFieldRef,
     path: &[String],
-    in_map: bool,
+    in_key: bool,
 ) -> Option<(&'a NestedFieldRef, bool)> {
     let Some((name, rest)) = path.split_first() else {
-        return Some((field, in_map));
+        return Some((field, in_key));
     };
     match field.field_type.as_ref() {
         Type::Struct(inner) => {
             let found = inner.fields().iter().find(|field| field.name == *name)?;
-            find_in(found, rest, in_map)
+            find_in(found, rest, in_key)
         }
-        Type::List(list) if name == ELEMENT => find_in(&list.element_field, rest, in_map),
-        Type::Map(map) if name == VALUE => find_in(&map.value_field, rest, true),
+        Type::List(list) if name == ELEMENT => find_in(&list.element_field, rest, in_key),
+        Type::Map(map) if name == VALUE => find_in(&map.value_field, rest, in_key),
         Type::Map(map) if name == KEY => find_in(&map.key_field, rest, true),
         _ => None,
     }

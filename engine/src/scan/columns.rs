@@ -70,8 +70,7 @@ impl ColumnMapping {
     /// The footer of a file as if it had been written with the names of the read schema.
     ///
     /// # Errors
-    /// `CorruptFile` when a column's structure is not that of the read schema, and
-    /// `Unsupported` for schema changes that cannot be read; both name `path`.
+    /// `CorruptFile`, naming `path`, when a column's structure is not that of the read schema.
     pub fn map_footer(&self, footer: &ParquetMetaData, path: &str) -> Result<ParquetMetaData> {
         let file = footer.file_metadata();
         let file_schema = file.schema_descr();
@@ -125,8 +124,7 @@ impl ColumnMapping {
             IdSource::Position
         };
         let renaming = Renaming { path };
-        let place = Place::TopLevel;
-        let fields = renaming.fields(root.get_fields(), self.schema.as_struct(), &ids, place)?;
+        let fields = renaming.fields(root.get_fields(), self.schema.as_struct(), &ids)?;
         renaming.group(root, root.name(), fields)
     }
 }
@@ -145,24 +143,6 @@ fn corrupt(path: &str, reason: impl Into<String>) -> EngineError {
     }
 }
 
-/// Where columns are in a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    TopLevel,
-    Nested,
-    /// Below a map, whose values can only be cast as a whole.
-    InMap,
-}
-
-impl Place {
-    fn below(self) -> Self {
-        match self {
-            Self::TopLevel | Self::Nested => Self::Nested,
-            Self::InMap => Self::InMap,
-        }
-    }
-}
-
 /// One renaming of the schema of the file at `path`.
 struct Renaming<'a> {
     path: &'a str,
@@ -170,13 +150,7 @@ struct Renaming<'a> {
 
 impl Renaming<'_> {
     /// Renames the columns of one level.
-    fn fields(
-        &self,
-        nodes: &[TypePtr],
-        read: &StructType,
-        ids: &IdSource,
-        place: Place,
-    ) -> Result<Vec<TypePtr>> {
+    fn fields(&self, nodes: &[TypePtr], read: &StructType, ids: &IdSource) -> Result<Vec<TypePtr>> {
         let mut seen = HashSet::new();
         let mut renamed = Vec::with_capacity(nodes.len());
         for (index, node) in nodes.iter().enumerate() {
@@ -189,28 +163,7 @@ impl Renaming<'_> {
                 let reason = format!("two columns have field id {}", field.id);
                 return Err(corrupt(self.path, reason));
             }
-            renamed.push(self.field(node, field, &inner_ids, place.below())?);
-        }
-        // Those of top-level columns are filled in by `DefaultValues`.
-        let lacks_default = |field: &&Arc<NestedField>| {
-            place != Place::TopLevel && field.initial_default.is_some() && !seen.contains(&field.id)
-        };
-        if let Some(field) = read.fields().iter().find(lacks_default) {
-            return Err(EngineError::Unsupported(format!(
-                "file {}: reading field {:?} of a row, which the file lacks and which has a default value,",
-                self.path, field.name
-            )));
-        }
-        let same_layout = renamed.len() == read.fields().len()
-            && renamed
-                .iter()
-                .zip(read.fields())
-                .all(|(node, field)| node.name() == field.name);
-        if place == Place::InMap && !same_layout {
-            return Err(EngineError::Unsupported(format!(
-                "file {}: reading a map whose structs changed since it was written",
-                self.path
-            )));
+            renamed.push(self.field(node, field, &inner_ids)?);
         }
         Ok(renamed)
     }
@@ -228,13 +181,7 @@ impl Renaming<'_> {
         }
     }
 
-    fn field(
-        &self,
-        node: &TypePtr,
-        field: &NestedField,
-        ids: &IdSource,
-        place: Place,
-    ) -> Result<TypePtr> {
+    fn field(&self, node: &TypePtr, field: &NestedField, ids: &IdSource) -> Result<TypePtr> {
         let mismatch = |expected: &str| {
             corrupt(
                 self.path,
@@ -249,7 +196,7 @@ impl Renaming<'_> {
             Type::Primitive(_) => Err(mismatch("primitive column")),
             _ if node.is_primitive() => Err(mismatch("nested column")),
             Type::Struct(read) => {
-                let fields = self.fields(node.get_fields(), read, ids, place)?;
+                let fields = self.fields(node.get_fields(), read, ids)?;
                 self.group(node, &field.name, fields)
             }
             Type::List(list) => {
@@ -261,7 +208,7 @@ impl Renaming<'_> {
                         return Err(mismatch("list"));
                     };
                     let element_ids = child_ids(ids, "element", element.name());
-                    let element = self.field(element, &list.element_field, &element_ids, place)?;
+                    let element = self.field(element, &list.element_field, &element_ids)?;
                     self.group(repeated, repeated.name(), vec![element])?
                 } else {
                     // The old two-level layout: readers tell it by the name, which must stay.
@@ -270,7 +217,7 @@ impl Renaming<'_> {
                         ..list.element_field.as_ref().clone()
                     };
                     let element_ids = child_ids(ids, "element", repeated.name());
-                    self.field(repeated, &element, &element_ids, place)?
+                    self.field(repeated, &element, &element_ids)?
                 };
                 self.group(node, &field.name, vec![inner])
             }
@@ -285,9 +232,9 @@ impl Renaming<'_> {
                     return Err(mismatch("map"));
                 };
                 let key_ids = child_ids(ids, "key", key.name());
-                let key = self.field(key, &map.key_field, &key_ids, Place::InMap)?;
+                let key = self.field(key, &map.key_field, &key_ids)?;
                 let value_ids = child_ids(ids, "value", value.name());
-                let value = self.field(value, &map.value_field, &value_ids, Place::InMap)?;
+                let value = self.field(value, &map.value_field, &value_ids)?;
                 let repeated = self.group(repeated, "key_value", vec![key, value])?;
                 self.group(node, &field.name, vec![repeated])
             }

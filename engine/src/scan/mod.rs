@@ -2,15 +2,17 @@
 //!
 //! What is Iceberg's own happens where a file is opened, on whichever process reads it:
 //! [`columns`] renames a file's columns, by field id, to the names of the read schema,
-//! before DataFusion sees the file; [`deletes`] turns delete files into a row selection.
+//! before DataFusion sees the file; [`adaptation`] fills in default values and puts structs
+//! together whose fields changed; [`deletes`] turns delete files into a row selection.
 //! All else (row-group, page and bloom-filter pruning, late materialisation, limits,
 //! projections, casts of promoted types) is DataFusion's.
 
+mod adaptation;
 pub mod columns;
-mod defaults;
 mod deletes;
 pub mod filters;
 pub mod hidden_columns;
+mod nested;
 mod packing;
 mod partitioning;
 mod planner;

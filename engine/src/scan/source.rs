@@ -16,7 +16,7 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_expr_common::sort_expr::PhysicalSortExpr;
-use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, SortOrderPushdownResult};
 use datafusion_datasource::morsel::{MorselPlan, MorselPlanner, Morselizer};
@@ -25,8 +25,8 @@ use iceberg::spec::{NameMapping, SchemaRef as IcebergSchemaRef};
 use ingot_catalog::scan::DeleteFileRef;
 use object_store::ObjectStore;
 
+use super::adaptation::Adaptation;
 use super::columns::ColumnMapping;
-use super::defaults::DefaultValues;
 use super::deletes::{DeletedFile, deleted_positions, remaining_rows};
 use super::reader::MappedReaderFactory;
 use super::row_ids;
@@ -48,7 +48,7 @@ pub struct ScanDescription {
     /// Whether the columns of [`row_ids`](super::row_ids) come last.
     pub has_row_ids: bool,
     mapping: Arc<ColumnMapping>,
-    defaults: Option<Arc<DefaultValues>>,
+    adaptation: Option<Arc<Adaptation>>,
     services: Arc<ScanServices>,
 }
 
@@ -56,8 +56,8 @@ impl ScanDescription {
     /// Describes a scan that reads `schema`.
     ///
     /// # Errors
-    /// `InvalidInput` when the name mapping is not one, or a column has a default value that is
-    /// not of its type.
+    /// `InvalidInput` when the name mapping is not one, or a field has a default value that is not
+    /// of its type.
     pub fn new(
         table_name: String,
         schema: IcebergSchemaRef,
@@ -78,7 +78,7 @@ impl ScanDescription {
             name_mapping_json,
             constants: Vec::new(),
             has_row_ids: false,
-            defaults: DefaultValues::of(&schema)?,
+            adaptation: Adaptation::of(&schema)?,
             mapping: Arc::new(ColumnMapping::new(schema, name_mapping)),
             services,
         })
@@ -207,11 +207,11 @@ impl FileSource for IcebergFileSource {
             .parquet
             .clone()
             .with_parquet_file_reader_factory(Arc::new(readers));
-        let inner = match &self.description.defaults {
+        let inner = match &self.description.adaptation {
             None => parquet.create_morselizer(object_store, base_config, partition)?,
-            Some(defaults) => {
+            Some(adaptation) => {
                 let config = FileScanConfigBuilder::from(base_config.clone())
-                    .with_expr_adapter(Some(Arc::clone(defaults) as _))
+                    .with_expr_adapter(Some(Arc::clone(adaptation) as _))
                     .build();
                 parquet.create_morselizer(object_store, &config, partition)?
             }
@@ -271,7 +271,18 @@ impl FileSource for IcebergFileSource {
         filters: Vec<Arc<dyn PhysicalExpr>>,
         config: &ConfigOptions,
     ) -> DataFusionResult<FilterPushdownPropagation<Arc<dyn FileSource>>> {
-        let pushed = self.parquet.try_pushdown_filters(filters, config)?;
+        let adaptation = self.description.adaptation.as_deref();
+        let may_obscure = |filter: &Arc<dyn PhysicalExpr>| {
+            adaptation.is_some_and(|adaptation| adaptation.may_obscure(filter))
+        };
+        let is_obscured: Vec<bool> = filters.iter().map(may_obscure).collect();
+        let mut pushed = self.parquet.try_pushdown_filters(filters, config)?;
+        // Such a filter is left out, without a word, where a file needs its column rebuilt.
+        for (pushed, is_obscured) in pushed.filters.iter_mut().zip(is_obscured) {
+            if is_obscured {
+                *pushed = PushedDown::No;
+            }
+        }
         let updated_node = match &pushed.updated_node {
             Some(source) => Some(self.rewrap(source)?),
             None => None,
