@@ -1,6 +1,6 @@
 //! Which types a column may be given, and what types are called in messages.
 
-use iceberg::spec::{PrimitiveType, Type};
+use iceberg::spec::{Literal, PrimitiveLiteral, PrimitiveType, Type};
 
 use crate::error::{CatalogError, Result};
 
@@ -37,6 +37,23 @@ fn is_promotion(from: &PrimitiveType, to: &PrimitiveType) -> bool {
             },
         ) => new_precision > precision && new_scale == scale,
         _ => false,
+    }
+}
+
+/// A default value of a column as one of the type that the column is promoted to: `iceberg` keeps
+/// numbers of different width apart, and panics when it writes one that is not of its column's type.
+pub(super) fn promote_default(value: &Literal, to: &Type) -> Literal {
+    match (value, to) {
+        (
+            Literal::Primitive(PrimitiveLiteral::Int(value)),
+            Type::Primitive(PrimitiveType::Long),
+        ) => Literal::long(*value),
+        (
+            Literal::Primitive(PrimitiveLiteral::Float(value)),
+            Type::Primitive(PrimitiveType::Double),
+        ) => Literal::double(value.0),
+        // More digits of a decimal change nothing in its value.
+        (other, _) => other.clone(),
     }
 }
 
@@ -102,6 +119,32 @@ mod tests {
 
     fn decimal(precision: u32, scale: u32) -> Type {
         Type::Primitive(PrimitiveType::Decimal { precision, scale })
+    }
+
+    #[test]
+    fn defaults_get_the_type_of_their_column() {
+        let cases = [
+            (Literal::int(-2), PrimitiveType::Long, Literal::long(-2)),
+            (
+                Literal::float(1.5),
+                PrimitiveType::Double,
+                Literal::double(1.5),
+            ),
+            (
+                Literal::decimal(125),
+                PrimitiveType::Decimal {
+                    precision: 20,
+                    scale: 2,
+                },
+                Literal::decimal(125),
+            ),
+        ];
+        for (value, to, expected) in cases {
+            let to = Type::Primitive(to);
+            let promoted = promote_default(&value, &to);
+            assert_eq!(promoted, expected);
+            assert!(promoted.try_into_json(&to).is_ok());
+        }
     }
 
     #[test]

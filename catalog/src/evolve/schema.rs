@@ -7,7 +7,7 @@ use iceberg::spec::{FormatVersion, Literal, NestedField, NestedFieldRef, Schema,
 
 use super::column_properties::follow_column;
 use super::columns::{edit_field, edit_level, find, ids_within, suggestion, with_fresh_ids};
-use super::promotion::{check_promotion, sql_type_name};
+use super::promotion::{check_promotion, promote_default, sql_type_name};
 use crate::error::{CatalogError, Result};
 use crate::table::Table;
 
@@ -156,8 +156,8 @@ impl Editor<'_> {
     ) -> Result<Vec<TableUpdate>> {
         let path = child(parent, &field.name);
         if !parent.is_empty() {
-            let (row, in_map) = self.existing(parent)?;
-            self.refuse_in_map(&path, in_map)?;
+            let (row, in_key) = self.existing(parent)?;
+            self.refuse_in_key(&path, in_key)?;
             if !matches!(row.field_type.as_ref(), Type::Struct(_)) {
                 let row_type = sql_type_name(&row.field_type);
                 let problem = format!("is of type {row_type}: only a row can have fields");
@@ -212,11 +212,11 @@ impl Editor<'_> {
     }
 
     fn drop_column(&self, path: &[String], if_exists: bool) -> Result<Vec<TableUpdate>> {
-        let (field, in_map) = match find(self.fields(), path) {
+        let (field, in_key) = match find(self.fields(), path) {
             None if if_exists => return Ok(Vec::new()),
             _ => self.existing(path)?,
         };
-        self.refuse_in_map(path, in_map)?;
+        self.refuse_in_key(path, in_key)?;
         let (name, parent) = self.split(path)?;
         let dropped = ids_within(field);
         self.check_unused(path, &dropped)?;
@@ -340,12 +340,18 @@ impl Editor<'_> {
         }
         let name = format!("{} of table {}", path.join("."), self.table.name());
         check_promotion(&name, &field.field_type, new_type)?;
-        self.edit(path, |field| *field.field_type = new_type.clone())
+        self.edit(path, |field| {
+            *field.field_type = new_type.clone();
+            let defaults = [&mut field.initial_default, &mut field.write_default];
+            for value in defaults.into_iter().flatten() {
+                *value = promote_default(value, new_type);
+            }
+        })
     }
 
     fn move_column(&self, path: &[String], position: &ColumnPosition) -> Result<Vec<TableUpdate>> {
-        let (_, in_map) = self.existing(path)?;
-        self.refuse_in_map(path, in_map)?;
+        let (_, in_key) = self.existing(path)?;
+        self.refuse_in_key(path, in_key)?;
         let (name, parent) = self.split(path)?;
         if *position == ColumnPosition::After(name.clone()) {
             return Err(self.error(path, "cannot be moved after itself"));
@@ -391,12 +397,12 @@ impl Editor<'_> {
         }
     }
 
-    /// Files keep what their maps hold as it was, and readers cannot make it up.
-    fn refuse_in_map(&self, path: &[String], in_map: bool) -> Result<()> {
-        match in_map {
+    /// The specification's rule: other fields could make different keys equal.
+    fn refuse_in_key(&self, path: &[String], in_key: bool) -> Result<()> {
+        match in_key {
             true => Err(self.error(
                 path,
-                "is inside a map, whose rows cannot get, lose or move fields",
+                "is inside the key of a map, whose rows cannot get, lose or move fields",
             )),
             false => Ok(()),
         }
