@@ -19,7 +19,9 @@ use ingot_sql::{
 
 use super::columns::{check_names, field_of_column, type_of_column};
 use super::context::StatementContext;
-use super::ddl::{COMMENT, done, partition_columns, sort_columns, table_exists};
+use super::ddl::{
+    COMMENT, WRITE_MODES, check_write_mode, done, partition_columns, sort_columns, table_exists,
+};
 use super::maintenance::MaintenanceProcedure;
 use super::materialized_views::refuse_storage_table;
 use super::procedures;
@@ -243,6 +245,18 @@ pub(super) fn property_updates(
             _ => FormatVersion::V3,
         };
         updates.extend(evolve::upgrade_format_version(table, version)?);
+    }
+    // What other engines set before is no reason to refuse other changes.
+    let is_raised = changes.set.format_version == Some(3);
+    if is_raised || table.metadata.format_version() == FormatVersion::V3 {
+        for name in WRITE_MODES {
+            let kept = match is_raised && !resets(name) {
+                true => table.metadata.properties().get(name),
+                false => None,
+            };
+            let value = changes.set.extra.get(name).or(kept);
+            check_write_mode(name, value.map(String::as_str))?;
+        }
     }
     let partitioning = match &changes.set.partitioning {
         Some(fields) => Some(fields.as_slice()),

@@ -169,6 +169,24 @@ fn check_defaults(schema: &Schema, properties: &TableProperties) -> Result<()> {
     }
 }
 
+/// Properties that say how rows leave their files.
+pub(super) const WRITE_MODES: [&str; 3] =
+    ["write.delete.mode", "write.update.mode", "write.merge.mode"];
+
+/// Refuses a way to change rows that tables of format version 3 do not have: it would move rows
+/// without their row ids.
+pub(super) fn check_write_mode(name: &str, value: Option<&str>) -> Result<(), CatalogError> {
+    match value {
+        Some(value) if value.eq_ignore_ascii_case("copy-on-write") => {
+            Err(CatalogError::InvalidInput(format!(
+                "property {name} cannot be copy-on-write in format version 3, whose rows are \
+                 changed by deletion vectors only: leave it out or set it to merge-on-read"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Turns the properties of `WITH (…)` into a definition over a schema.
 pub(super) fn define_table(
     schema: Schema,
@@ -179,6 +197,11 @@ pub(super) fn define_table(
     let sorting = sort_columns(properties.sorted_by.as_deref().unwrap_or_default());
     let partition_spec = partition_spec_of(&partitioning, &schema)?;
     let sort_order = sort_order_of(&sorting, &schema)?;
+    if properties.format_version == Some(3) {
+        for name in WRITE_MODES {
+            check_write_mode(name, properties.extra.get(name).map(String::as_str))?;
+        }
+    }
     let mut table_properties: HashMap<String, String> = properties
         .extra
         .iter()
