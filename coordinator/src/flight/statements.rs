@@ -19,7 +19,7 @@ use super::queries::{Queries, QueryGuard};
 use super::results::client_schema;
 use super::sessions::Session;
 use super::tickets::Handles;
-use crate::error::{CoordinatorError, Result};
+use crate::error::{CoordinatorError, Result, one_line};
 use crate::service::{SqlService, StatementDescription, StatementOutcome};
 
 /// A statement as a client sent it.
@@ -242,13 +242,32 @@ impl Statements {
                 Err(error)
             }
             Err(join_error) => {
-                tracing::error!(%query_id, %join_error, "statement execution panicked");
+                let reason = panic_reason(join_error);
+                tracing::error!(%query_id, %reason, "statement execution panicked");
                 Err(CoordinatorError::Internal(format!(
-                    "execution of query {query_id} ended abnormally"
+                    "query {query_id} met a bug of ingot, {reason}: nothing else is affected; \
+                     report it with the statement and the coordinator's log"
                 )))
             }
         }
     }
+}
+
+/// What a task said when it panicked, on one line.
+fn panic_reason(error: tokio::task::JoinError) -> String {
+    let payload = match error.try_into_panic() {
+        Ok(payload) => payload,
+        Err(error) => return one_line(&error.to_string()),
+    };
+    let text = match (
+        payload.downcast_ref::<&str>(),
+        payload.downcast_ref::<String>(),
+    ) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text.as_str(),
+        (None, None) => "which did not say more",
+    };
+    one_line(text)
 }
 
 /// Converts bound parameters to what the statement expects, or complains that they are missing.
