@@ -55,6 +55,17 @@ pub enum EngineError {
         reason: String,
     },
 
+    /// A data file is not there any more.
+    #[error(
+        "table {table}: data file {path} does not exist: the version that is read lost its files when snapshots expired, or the file was removed by hand; read a newer version"
+    )]
+    FileMissing {
+        /// Name of the table.
+        table: String,
+        /// Location of the file.
+        path: String,
+    },
+
     /// A value of an input file cannot be read as the column's type.
     #[error("file {path}, line {line}, column {column}: {reason}")]
     MalformedValue {

@@ -11,6 +11,7 @@ use ballista_core::error::BallistaError;
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use ingot_catalog::CatalogError;
+use parquet::errors::ParquetError;
 
 use crate::error::EngineError;
 
@@ -112,6 +113,11 @@ fn describe(error: &DataFusionError, depth: usize) -> (Kind, String) {
         },
         DataFusionError::External(inner) => describe_foreign(inner.as_ref(), depth - 1),
         DataFusionError::ArrowError(inner, _) => describe_arrow(inner, depth - 1),
+        // Errors of our file readers come out through Parquet's.
+        DataFusionError::ParquetError(inner) => match inner.as_ref() {
+            ParquetError::External(inner) => describe_foreign(inner.as_ref(), depth - 1),
+            _ => (Kind::Internal, text()),
+        },
         DataFusionError::Plan(message)
         | DataFusionError::Configuration(message)
         | DataFusionError::Execution(message) => (Kind::Input, message.clone()),
@@ -178,6 +184,7 @@ fn describe_foreign(error: &(dyn Error + 'static), depth: usize) -> (Kind, Strin
                 | EngineError::MalformedValue { .. }
                 | EngineError::UnsupportedType { .. } => Kind::Input,
                 EngineError::Unsupported(_) => Kind::Unsupported,
+                EngineError::FileMissing { .. } => Kind::NotFound,
                 _ => Kind::Internal,
             };
             return (kind, engine.to_string());
@@ -234,6 +241,18 @@ mod tests {
             encode_task_error(error)
         );
         decode_task_error(&reported).unwrap()
+    }
+
+    #[test]
+    fn a_missing_file_is_told_as_it_is() {
+        let missing = EngineError::FileMissing {
+            table: "s.t".to_string(),
+            path: "/t/a.parquet".to_string(),
+        };
+        let message = missing.to_string();
+        let error = ParquetError::External(Box::new(missing));
+        let arrived = journey(DataFusionError::ParquetError(Box::new(error)));
+        assert!(arrived.to_string().contains(&message), "{arrived}");
     }
 
     #[test]

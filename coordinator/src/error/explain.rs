@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::error::ArrowError;
 use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
+use datafusion::parquet::errors::ParquetError;
 use ingot_catalog::CatalogError;
 use ingot_engine::EngineError;
 use ingot_jobs::JobsError;
@@ -80,6 +81,7 @@ pub(super) fn engine_code(error: &EngineError) -> ErrorCode {
         }
         EngineError::UnsupportedType { .. } | EngineError::Unsupported(_) => ErrorCode::Unsupported,
         EngineError::CorruptFile { .. } => ErrorCode::Unavailable,
+        EngineError::FileMissing { .. } => ErrorCode::NotFound,
         EngineError::Iceberg { .. }
         | EngineError::MalformedValue { .. }
         | EngineError::InvalidInput(_) => ErrorCode::InvalidInput,
@@ -114,6 +116,11 @@ fn explain(error: &DataFusionError, depth: usize) -> (ErrorCode, String) {
         },
         DataFusionError::External(inner) => explain_foreign(inner.as_ref(), depth - 1),
         DataFusionError::ArrowError(inner, _) => explain_arrow(inner, depth - 1),
+        // Errors of our file readers come out through Parquet's.
+        DataFusionError::ParquetError(inner) => match inner.as_ref() {
+            ParquetError::External(inner) => explain_foreign(inner.as_ref(), depth - 1),
+            other => (ErrorCode::Internal, one_line(&other.to_string())),
+        },
         DataFusionError::SQL(inner, _) => (ErrorCode::InvalidInput, sentence(&inner.to_string())),
         DataFusionError::SchemaError(inner, _) => {
             (ErrorCode::InvalidInput, explain_schema_error(inner))

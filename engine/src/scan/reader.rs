@@ -25,6 +25,7 @@ use crate::error::EngineError;
 /// Makes readers of data files whose footers are mapped to one read schema.
 #[derive(Debug)]
 pub(super) struct MappedReaderFactory {
+    table_name: Arc<str>,
     files: DefaultParquetFileReaderFactory,
     mapping: Arc<ColumnMapping>,
     services: Arc<ScanServices>,
@@ -32,11 +33,13 @@ pub(super) struct MappedReaderFactory {
 
 impl MappedReaderFactory {
     pub(super) fn new(
+        table_name: Arc<str>,
         store: Arc<dyn ObjectStore>,
         mapping: Arc<ColumnMapping>,
         services: Arc<ScanServices>,
     ) -> Self {
         Self {
+            table_name,
             files: DefaultParquetFileReaderFactory::new(store),
             mapping,
             services,
@@ -61,6 +64,7 @@ impl ParquetFileReaderFactory for MappedReaderFactory {
         let inner = files.create_reader(partition_index, file, metadata_size_hint, metrics)?;
         Ok(Box::new(MappedReader {
             inner,
+            table_name: Arc::clone(&self.table_name),
             details,
             mapping: Arc::clone(&self.mapping),
             services: Arc::clone(&self.services),
@@ -70,6 +74,7 @@ impl ParquetFileReaderFactory for MappedReaderFactory {
 
 struct MappedReader {
     inner: Box<dyn AsyncFileReader + Send>,
+    table_name: Arc<str>,
     details: FileDetails,
     mapping: Arc<ColumnMapping>,
     services: Arc<ScanServices>,
@@ -99,16 +104,52 @@ impl MappedReader {
     }
 }
 
+/// Says of an error whether its reason is that the file is gone, which Parquet's errors do not
+/// tell.
+async fn explain(
+    error: ParquetError,
+    services: &ScanServices,
+    table_name: &str,
+    path: &str,
+) -> ParquetError {
+    match services.storage().exists(path).await {
+        Ok(false) => ParquetError::External(Box::new(EngineError::FileMissing {
+            table: table_name.to_string(),
+            path: path.to_string(),
+        })),
+        // The first error says more than that of another request.
+        Ok(true) | Err(_) => error,
+    }
+}
+
 impl AsyncFileReader for MappedReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
-        self.inner.get_bytes(range)
+        async move {
+            match self.inner.get_bytes(range).await {
+                Ok(bytes) => Ok(bytes),
+                Err(error) => {
+                    let location = &self.details.location;
+                    Err(explain(error, &self.services, &self.table_name, location).await)
+                }
+            }
+        }
+        .boxed()
     }
 
     fn get_byte_ranges(
         &mut self,
         ranges: Vec<Range<u64>>,
     ) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
-        self.inner.get_byte_ranges(ranges)
+        async move {
+            match self.inner.get_byte_ranges(ranges).await {
+                Ok(bytes) => Ok(bytes),
+                Err(error) => {
+                    let location = &self.details.location;
+                    Err(explain(error, &self.services, &self.table_name, location).await)
+                }
+            }
+        }
+        .boxed()
     }
 
     fn get_metadata<'a>(
@@ -125,7 +166,13 @@ impl AsyncFileReader for MappedReader {
             if !wants_page_index && let Some(footer) = self.services.footers().get(&key).await {
                 return Ok(footer);
             }
-            let footer = self.inner.get_metadata(options).await?;
+            let footer = match self.inner.get_metadata(options).await {
+                Ok(footer) => footer,
+                Err(error) => {
+                    let location = &self.details.location;
+                    return Err(explain(error, &self.services, &self.table_name, location).await);
+                }
+            };
             let mapped = self
                 .mapping
                 .map_footer(&footer, &self.details.location)

@@ -199,6 +199,7 @@ impl FileSource for IcebergFileSource {
         partition: usize,
     ) -> DataFusionResult<Box<dyn Morselizer>> {
         let readers = MappedReaderFactory::new(
+            self.description.table_name.as_str().into(),
             Arc::clone(&object_store),
             Arc::clone(&self.description.mapping),
             Arc::clone(self.description.services()),
