@@ -263,7 +263,7 @@ fn panic_reason(error: tokio::task::JoinError) -> String {
         payload.downcast_ref::<&str>(),
         payload.downcast_ref::<String>(),
     ) {
-        (Some(text), _) => text,
+        (Some(text), _) => *text,
         (None, Some(text)) => text.as_str(),
         (None, None) => "which did not say more",
     };
