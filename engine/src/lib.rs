@@ -20,6 +20,7 @@ pub mod runtime;
 pub mod scan;
 pub mod schema;
 pub mod session;
+pub mod subqueries;
 pub mod table;
 pub mod table_changes;
 pub mod task_error;

@@ -14,6 +14,7 @@ use crate::float_coercion;
 use crate::functions::{NamedArguments, NumberedCopies, install_scalar_functions, table_functions};
 use crate::hidden_columns::HiddenColumnsPlanner;
 use crate::materialized_view::{StoredRows, UsedViews};
+use crate::subqueries;
 use crate::time_zone;
 use crate::types::IngotTypePlanner;
 use crate::write::{partition_transform_function, z_order_function};
@@ -148,6 +149,7 @@ pub fn session_state_builder(
         .with_type_planner(Arc::new(IngotTypePlanner));
     float_coercion::install(&mut builder);
     time_zone::install(&mut builder);
+    subqueries::install(&mut builder);
     install_scalar_functions(&mut builder);
     let aggregates = builder.aggregate_functions().get_or_insert_with(Vec::new);
     aggregates.retain(|function| function.name() != count_udaf().name());

@@ -44,6 +44,10 @@ const HEADINGS: &[(&str, &[&str])] = &[
     ("SELECT id, id FROM t EXCEPT ALL SELECT 1, 1", &["id", "id"]),
     ("VALUES (1, 2)", &["column1", "column2"]),
     (
+        "SELECT id, id IN (SELECT id FROM t) FROM t",
+        &["id", "id IN (SELECT id FROM t)"],
+    ),
+    (
         "SELECT TIMESTAMP '2026-01-31 12:00:00', id::varchar FROM t",
         &["TIMESTAMP '2026-01-31 12:00:00'", "id::VARCHAR"],
     ),

@@ -231,10 +231,19 @@ impl Generator {
         let other = self.relation(depth - 1);
         // Without nulls, `NOT IN` is not always empty.
         let condition = self.pick(&["", " WHERE b IS NOT NULL AND b < 9"]);
+        let contained = format!(
+            "{column} {not}IN (SELECT b FROM ({other}) {}{condition})",
+            self.alias()
+        );
+        // Only the first is a join that the planner makes by itself.
+        let condition = match self.random.random_range(0..6) {
+            0..3 => contained,
+            3 => format!("s > 's15' OR {contained}"),
+            4 => format!("NOT (s > 's15' AND {contained})"),
+            _ => format!("({contained}) IS NULL"),
+        };
         format!(
-            "SELECT a, b, s FROM ({input}) {} WHERE {column} {not}IN \
-             (SELECT b FROM ({other}) {}{condition})",
-            self.alias(),
+            "SELECT a, b, s FROM ({input}) {} WHERE {condition}",
             self.alias()
         )
     }

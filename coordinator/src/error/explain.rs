@@ -135,7 +135,11 @@ fn explain(error: &DataFusionError, depth: usize) -> (ErrorCode, String) {
         DataFusionError::Configuration(message) | DataFusionError::Execution(message) => {
             (ErrorCode::InvalidInput, sentence(message))
         }
-        DataFusionError::NotImplemented(message) => (ErrorCode::Unsupported, sentence(message)),
+        DataFusionError::NotImplemented(message) => {
+            let explained = unplanned_expression(message).map(str::to_string);
+            let explained = explained.unwrap_or_else(|| sentence(message));
+            (ErrorCode::Unsupported, explained)
+        }
         DataFusionError::ResourcesExhausted(message) => {
             (ErrorCode::ResourceExhausted, sentence(message))
         }
@@ -251,6 +255,25 @@ fn same_names(message: &str) -> Option<String> {
 
 fn column_twice(name: &str) -> String {
     format!("column name {name} is there twice: give one of them another with AS")
+}
+
+/// An expression that no operator computes where it stands. DataFusion shows its own form of it.
+fn unplanned_expression(message: &str) -> Option<&'static str> {
+    let (_, expression) =
+        message.split_once("Physical plan does not support logical expression ")?;
+    let kind = expression.split(['(', ' ']).next()?;
+    match kind {
+        "InSubquery" | "Exists" | "ScalarSubquery" | "SetComparison" | "OuterReferenceColumn" => {
+            Some(
+                "a subquery here cannot be planned: refer to columns of the outer query only by \
+                 = in its WHERE, or write it as a join",
+            )
+        }
+        "WindowFunction" => {
+            Some("a window function cannot stand in a condition: compute it in a subquery in FROM")
+        }
+        _ => None,
+    }
 }
 
 /// Says how to write an `INSERT` whose query has too few or too many columns.
@@ -386,6 +409,19 @@ mod tests {
                     .to_string()
             )
         );
+    }
+
+    #[test]
+    fn expressions_without_an_operator_are_explained() {
+        let message = "Physical plan does not support logical expression InSubquery(InSubquery { \
+            expr: Column(Column { relation: None, name: \"id\" }) })";
+        let error = DataFusionError::NotImplemented(message.to_string());
+        let (code, explained) = explain_datafusion(&error);
+        assert_eq!(code, ErrorCode::Unsupported);
+        assert!(explained.starts_with("a subquery here"), "{explained}");
+        let message = message.replace("InSubquery", "WindowFunction");
+        let (_, explained) = explain_datafusion(&DataFusionError::NotImplemented(message));
+        assert!(explained.starts_with("a window function"), "{explained}");
     }
 
     #[test]
