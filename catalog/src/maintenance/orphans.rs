@@ -57,7 +57,9 @@ pub async fn remove_orphan_files(
     let table = catalog.load_table(ident).await?;
     let turn = take_turn(storage, table.metadata.uuid()).await;
     // Listed before the states are read: what is committed meanwhile is then known.
-    let listed = storage.list(table.metadata.location()).await?;
+    let listed = storage
+        .list_with_unfinished(table.metadata.location())
+        .await?;
     let table = catalog.load_table(ident).await?;
     check_owns_files(&table)?;
     if table.metadata_location.is_none() {

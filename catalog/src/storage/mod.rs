@@ -11,6 +11,7 @@ mod granted;
 mod iceberg_io;
 mod location;
 mod s3;
+mod unfinished;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use crate::error::{CatalogError, Result};
 
 use granted::GrantedBucket;
+use unfinished::{delete_unfinished, list_unfinished, unfinished_file};
 
 pub use access::{AccessRenewal, StorageAccess};
 pub use location::{Location, Scheme};
@@ -300,8 +302,12 @@ impl Storage {
 
     /// Deletes a file. A file that is not there counts as deleted.
     pub async fn delete(&self, location: &str) -> Result<()> {
-        let (store, path) = self.store_for(location)?;
-        match store.delete(&path).await {
+        let parsed = Location::parse(location)?;
+        if let Some(file) = unfinished_file(&parsed) {
+            return self.delete_unfinished(location, file).await;
+        }
+        let store = self.store(&parsed, location)?;
+        match store.delete(&parsed.path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(source) => Err(self.error("delete", location, source)),
         }
@@ -327,6 +333,13 @@ impl Storage {
                 .and_then(|parsed| Ok((self.store(&parsed, &location)?, parsed)));
             match opened {
                 Ok((store, parsed)) => {
+                    if let Some(file) = unfinished_file(&parsed) {
+                        if let Err(error) = self.delete_unfinished(&location, file).await {
+                            failed += 1;
+                            first_error.get_or_insert(error);
+                        }
+                        continue;
+                    }
                     let batch = batches.entry(parsed.store_key()).or_insert_with(|| Batch {
                         store,
                         locations: Vec::new(),
@@ -363,6 +376,37 @@ impl Storage {
         }
     }
 
+    async fn delete_unfinished(&self, location: &str, file: PathBuf) -> Result<()> {
+        let deleted = tokio::task::spawn_blocking(move || delete_unfinished(&file)).await;
+        let deleted = deleted.unwrap_or_else(|error| Err(error.into()));
+        deleted.map_err(|error| self.local_error("delete", location, error))
+    }
+
+    /// [`Storage::list`] with the files whose writers ended before they were finished, which
+    /// nobody reads: for finding what is left over.
+    pub async fn list_with_unfinished(&self, folder: &str) -> Result<Vec<FileInfo>> {
+        let mut files = self.list(folder).await?;
+        let parsed = Location::parse(folder)?;
+        let unfinished = tokio::task::spawn_blocking(move || list_unfinished(&parsed)).await;
+        let unfinished = unfinished.unwrap_or_else(|error| Err(error.into()));
+        files.extend(unfinished.map_err(|error| self.local_error("list", folder, error))?);
+        Ok(files)
+    }
+
+    /// An error of the local file system itself.
+    fn local_error(
+        &self,
+        action: &'static str,
+        location: &str,
+        error: std::io::Error,
+    ) -> CatalogError {
+        let source = object_store::Error::Generic {
+            store: "LocalFileSystem",
+            source: Box::new(error),
+        };
+        self.error(action, location, source)
+    }
+
     /// All files below a folder, in no order. An absent folder has none.
     pub async fn list(&self, folder: &str) -> Result<Vec<FileInfo>> {
         let parsed = Location::parse(folder)?;
@@ -394,13 +438,8 @@ impl Storage {
         let path = std::path::PathBuf::from(format!("/{}", parsed.path));
         let removed = tokio::task::spawn_blocking(move || remove_if_empty(&path)).await;
         let removed = removed.unwrap_or_else(|error| Err(error.into()));
-        removed.map(drop).map_err(|error| {
-            let source = object_store::Error::Generic {
-                store: "LocalFileSystem",
-                source: Box::new(error),
-            };
-            self.error("delete", folder, source)
-        })
+        let removed = removed.map(drop);
+        removed.map_err(|error| self.local_error("delete", folder, error))
     }
 }
 
@@ -484,6 +523,36 @@ mod tests {
         assert_eq!(failed, 1);
         assert!(error.to_string().contains("gopher"), "{error}");
         assert_eq!(storage.list(&root).await.unwrap(), vec![]);
+    }
+
+    #[tokio::test]
+    async fn files_that_were_never_finished_are_listed_on_request_and_deleted() {
+        let (folder, storage) = storage();
+        std::fs::create_dir_all(folder.path().join("t/data")).unwrap();
+        for root in [
+            format!("file://{}", folder.path().display()),
+            folder.path().display().to_string(),
+        ] {
+            let names = [1, 2].map(|n| format!("{root}/t/data/a.parquet#{n}"));
+            for n in [1, 2] {
+                let path = folder.path().join(format!("t/data/a.parquet#{n}"));
+                std::fs::write(path, "abc").unwrap();
+            }
+            assert_eq!(storage.list(&root).await.unwrap(), vec![]);
+            let mut listed = storage.list_with_unfinished(&root).await.unwrap();
+            listed.sort_by(|left, right| left.location.cmp(&right.location));
+            let locations: Vec<&str> = listed.iter().map(|file| file.location.as_str()).collect();
+            assert_eq!(locations, names);
+            assert!(listed.iter().all(|file| file.size == 3));
+            assert!(listed.iter().all(|file| file.last_modified_ms > 0));
+            let [first, second] = names;
+            storage.delete(&first).await.unwrap();
+            storage.delete(&first).await.unwrap();
+            storage.delete_all([first, second]).await.unwrap();
+            assert_eq!(storage.list_with_unfinished(&root).await.unwrap(), vec![]);
+        }
+        let absent = format!("{}/absent", folder.path().display());
+        assert_eq!(storage.list_with_unfinished(&absent).await.unwrap(), vec![]);
     }
 
     #[tokio::test]
