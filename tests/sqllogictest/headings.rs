@@ -51,6 +51,10 @@ const HEADINGS: &[(&str, &[&str])] = &[
         "SELECT TIMESTAMP '2026-01-31 12:00:00', id::varchar FROM t",
         &["TIMESTAMP '2026-01-31 12:00:00'", "id::VARCHAR"],
     ),
+    // The types of the parameters are those of the values.
+    ("EXECUTE p USING 'q', 2", &["a", "b"]),
+    ("EXECUTE p USING 1.5, 1 + 1", &["a", "b"]),
+    ("EXECUTE of_t USING DATE '2026-01-31', 1", &["?", "id"]),
 ];
 
 /// Runs all of them.
@@ -62,6 +66,8 @@ pub async fn run(placement: Placement) {
     for sql in [
         "CREATE TABLE t (id bigint, name varchar, place row(city varchar))",
         "INSERT INTO t SELECT 1, 'a', {city: 'Rome'}",
+        "PREPARE p FROM SELECT ? AS a, ? + 1 AS b",
+        "PREPARE of_t FROM SELECT ? AS \"?\", id FROM t WHERE id = ?",
     ] {
         run(sql).await.unwrap();
     }

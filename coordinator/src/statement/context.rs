@@ -86,17 +86,7 @@ impl StatementContext {
     }
 
     fn bind(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        let expected = plan.get_parameter_names()?.len();
-        let given = self.parameters.as_ref().map_or(0, RecordBatch::num_columns);
-        if expected != given {
-            return Err(CoordinatorError::InvalidInput(format!(
-                "the statement has {expected} parameters and {given} values were given"
-            )));
-        }
-        let Some(parameters) = &self.parameters else {
-            return Ok(plan);
-        };
-        Ok(plan.with_param_values(parameter_values(parameters)?)?)
+        bind_parameters(plan, self.parameters.as_ref())
     }
 
     /// Begins a planned query where the session wants it to run.
@@ -150,6 +140,27 @@ impl StatementContext {
 /// `headings`).
 pub async fn plan_unbound(state: &SessionState, statement: ast::Statement) -> Result<LogicalPlan> {
     Ok(plan_statement(state, statement).await?)
+}
+
+/// Puts one row of parameters into a plan.
+///
+/// # Errors
+/// `InvalidInput` when there are more or fewer of them than the plan has.
+pub(super) fn bind_parameters(
+    plan: LogicalPlan,
+    parameters: Option<&RecordBatch>,
+) -> Result<LogicalPlan> {
+    let expected = plan.get_parameter_names()?.len();
+    let given = parameters.map_or(0, RecordBatch::num_columns);
+    if expected != given {
+        return Err(CoordinatorError::InvalidInput(format!(
+            "the statement has {expected} parameters and {given} values were given"
+        )));
+    }
+    match parameters {
+        Some(parameters) => Ok(plan.with_param_values(parameter_values(parameters)?)?),
+        None => Ok(plan),
+    }
 }
 
 fn parameter_values(parameters: &RecordBatch) -> Result<ParamValues> {

@@ -4,15 +4,20 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::collect;
 use ingot_sql::Statement;
 use ingot_sql::sqlparser::ast;
 
-use super::context::plan_unbound;
+use super::context::{bind_parameters, plan_unbound};
 use super::headings::with_headings;
 use super::row_values::insert_statement;
+use super::session_commands::query_of_values;
 use super::{explain, show};
 use crate::error::Result;
 use crate::service::StatementDescription;
@@ -40,7 +45,14 @@ pub async fn describe(
             Ok(rows_of(with_headings(&schema, query), parameters))
         }
         Statement::Explain(_) => Ok(rows_of(explain::schema(), Schema::empty())),
-        Statement::Execute { name, .. } => match session.prepared.get(name) {
+        Statement::Execute { name, parameters } => match session.prepared.get(name) {
+            Some(Statement::Query(query)) if !parameters.is_empty() => {
+                let plan = plan_unbound(state, ast::Statement::Query(query.clone())).await?;
+                let values = values_of(state, parameters).await?;
+                let plan = bind_parameters(plan, Some(&values))?;
+                let schema = state.create_physical_plan(&plan).await?.schema();
+                Ok(rows_of(with_headings(&schema, query), Schema::empty()))
+            }
             Some(prepared) => {
                 let mut description = Box::pin(describe(state, session, prepared)).await?;
                 description.parameter_schema = Arc::new(Schema::empty());
@@ -61,6 +73,35 @@ pub async fn describe(
         }
         _ => Ok(no_rows()),
     }
+}
+
+/// The values after `USING`, whose types are those of the parameters. Where reading tables would
+/// tell the values, nulls of their types.
+async fn values_of(state: &SessionState, values: &[ast::Expr]) -> Result<RecordBatch> {
+    let plan = plan_unbound(state, ast::Statement::Query(query_of_values(values)?)).await?;
+    let mut reads_tables = false;
+    plan.apply_with_subqueries(|node| {
+        reads_tables |= matches!(node, LogicalPlan::TableScan(_));
+        Ok(match reads_tables {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    })?;
+    let plan = state.create_physical_plan(&plan).await?;
+    let schema = plan.schema();
+    if !reads_tables {
+        let batches = collect(plan, state.task_ctx()).await?;
+        return Ok(concat_batches(&schema, &batches)?);
+    }
+    let fields = schema.fields().iter();
+    let nulls: Vec<ArrayRef> = fields
+        .clone()
+        .map(|field| new_null_array(field.data_type(), 1))
+        .collect();
+    let fields: Vec<Field> = fields
+        .map(|field| field.as_ref().clone().with_nullable(true))
+        .collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), nulls)?)
 }
 
 /// The parameters of a statement that is not planned here, of any type.

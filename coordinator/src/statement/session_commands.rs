@@ -1,7 +1,7 @@
 //! Statements that change the session: `USE`, `SET SESSION`, `PREPARE`, `EXECUTE`.
 
 use ingot_sql::Statement;
-use ingot_sql::sqlparser::ast::{Expr, SelectItem};
+use ingot_sql::sqlparser::ast::{Expr, Query, SelectItem};
 
 use super::context::StatementContext;
 use crate::error::{CoordinatorError, Result};
@@ -100,32 +100,31 @@ pub(super) async fn execute_prepared(
         None => return Err(unknown_statement(name)),
     };
     if !values.is_empty() {
-        let items: Vec<SelectItem> = values
-            .iter()
-            .enumerate()
-            .map(|(index, value)| SelectItem::ExprWithAlias {
-                expr: value.clone(),
-                alias: format!("p{index}").as_str().into(),
-            })
-            .collect();
-        let text = format!(
-            "SELECT {}",
-            items
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
-        let Statement::Query(query) = ingot_sql::parse_statement(&text)? else {
-            return Err(CoordinatorError::Internal(
-                "constants are no query".to_owned(),
-            ));
-        };
-        let plan = context.plan_query(&query).await?;
+        let plan = context.plan_query(&query_of_values(values)?).await?;
         let batches = context.collect(plan).await?;
         context.parameters = batches.into_iter().find(|batch| batch.num_rows() == 1);
     }
     Box::pin(super::execute(context, statement)).await
+}
+
+/// The query of one row with the values after `USING`.
+pub(super) fn query_of_values(values: &[Expr]) -> Result<Box<Query>> {
+    let values = values.iter().enumerate();
+    let items: Vec<String> = values
+        .map(|(index, value)| {
+            let item = SelectItem::ExprWithAlias {
+                expr: value.clone(),
+                alias: format!("p{index}").as_str().into(),
+            };
+            item.to_string()
+        })
+        .collect();
+    match ingot_sql::parse_statement(&format!("SELECT {}", items.join(", ")))? {
+        Statement::Query(query) => Ok(query),
+        _ => Err(CoordinatorError::Internal(
+            "constants are no query".to_owned(),
+        )),
+    }
 }
 
 fn unknown_statement(name: &str) -> CoordinatorError {
