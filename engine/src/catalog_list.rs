@@ -7,6 +7,7 @@
 
 mod information_schema;
 mod listed_columns;
+mod listed_views;
 mod relation;
 mod view;
 

@@ -1,7 +1,8 @@
 //! Default values of columns, as SQL writes them.
 
 use datafusion::common::ScalarValue;
-use iceberg::spec::{Literal, Type};
+use iceberg::spec::{Literal, NestedField, PrimitiveType, Type};
+use ingot_catalog::scan::metadata_tables::value_text;
 
 use crate::catalog_list::evaluate_constant;
 use crate::error::{EngineError, Result};
@@ -45,4 +46,26 @@ pub fn evaluate_default(text: &str, column_type: &Type, time_zone: &str) -> Resu
     }
     let datum = datum_of(&cast, primitive).ok_or_else(|| invalid("it is no value of this type"))?;
     Ok(Literal::Primitive(datum.literal().clone()))
+}
+
+/// The default value of a column in new rows as a SQL constant, if it has one.
+pub fn default_text(field: &NestedField) -> Option<String> {
+    let value = field.write_default.as_ref()?.as_primitive_literal()?;
+    let value_type = field.field_type.as_primitive_type()?;
+    let text = value_text(&value, value_type);
+    Some(match value_type {
+        PrimitiveType::Boolean
+        | PrimitiveType::Int
+        | PrimitiveType::Long
+        | PrimitiveType::Decimal { .. } => text,
+        PrimitiveType::Date => format!("DATE {}", quoted(&text)),
+        PrimitiveType::Timestamp | PrimitiveType::Timestamptz => {
+            format!("TIMESTAMP {}", quoted(&text))
+        }
+        _ => quoted(&text),
+    })
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }

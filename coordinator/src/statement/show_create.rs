@@ -1,9 +1,9 @@
 //! A table as the statement that would create it.
 
-use iceberg::spec::{NestedField, NullOrder, PrimitiveType, SortDirection, Transform};
+use iceberg::spec::{NullOrder, SortDirection, Transform};
 use ingot_catalog::Table;
 pub(super) use ingot_catalog::evolve::sql_type_name as type_name;
-use ingot_catalog::scan::metadata_tables::value_text;
+use ingot_engine::default_value::default_text;
 
 /// `CREATE TABLE …` with columns, comments, partitioning, sort order and properties.
 pub(super) fn create_table(name: &str, table: &Table) -> String {
@@ -37,24 +37,6 @@ pub(super) fn create_table(name: &str, table: &Table) -> String {
         properties(table).join(",\n   ")
     ));
     text
-}
-
-/// The default value of new rows as a SQL constant.
-fn default_text(field: &NestedField) -> Option<String> {
-    let value = field.write_default.as_ref()?.as_primitive_literal()?;
-    let value_type = field.field_type.as_primitive_type()?;
-    let text = value_text(&value, value_type);
-    Some(match value_type {
-        PrimitiveType::Boolean
-        | PrimitiveType::Int
-        | PrimitiveType::Long
-        | PrimitiveType::Decimal { .. } => text,
-        PrimitiveType::Date => format!("DATE {}", literal(&text)),
-        PrimitiveType::Timestamp | PrimitiveType::Timestamptz => {
-            format!("TIMESTAMP {}", literal(&text))
-        }
-        _ => literal(&text),
-    })
 }
 
 /// The entries of a table's `WITH (…)`.

@@ -15,13 +15,15 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use iceberg::{NamespaceIdent, TableIdent};
 use ingot_catalog::{Catalog, CatalogError};
 
-use super::listed_columns::{ListedTable, columns_table};
+use super::listed_columns::{ListedTable, columns_table, defaults_of};
+use super::listed_views::{ListedViewText, views_table};
 use super::view::ListedView;
 use super::{IcebergCatalogProvider, is_not_found};
 use crate::error::{EngineError, Result};
 
-/// The table of columns: ours.
+/// The tables that are ours.
 const COLUMNS: &str = "columns";
+const VIEWS: &str = "views";
 
 /// Tables of a schema that are loaded at the same time.
 const CONCURRENT_LOADS: usize = 16;
@@ -71,6 +73,7 @@ impl InformationSchema {
             .try_collect()
             .await?;
         let mut schemas: BTreeMap<String, Arc<dyn SchemaProvider>> = BTreeMap::new();
+        let mut views_by_schema = Vec::new();
         for listed_schema in listed.into_iter().flatten() {
             let ListedSchema {
                 schema,
@@ -86,6 +89,7 @@ impl InformationSchema {
                 // Views that read the columns of all views must not plan each other.
                 plans_views: catalog.scope.views.is_empty(),
             };
+            views_by_schema.push((schema.clone(), provider.views.clone()));
             schemas.insert(schema, Arc::new(provider));
         }
         for schema in catalog.other_schema_names() {
@@ -94,8 +98,10 @@ impl InformationSchema {
             }
         }
         Ok(Arc::new(NamedCatalog {
+            catalog: Arc::clone(&catalog.catalog),
             name: catalog.catalog.name().to_string(),
             schemas,
+            views: views_by_schema,
         }))
     }
 }
@@ -114,8 +120,10 @@ impl SchemaProvider for InformationSchema {
             return Ok(None);
         }
         let names = self.names().await?;
-        if name == COLUMNS {
-            return Ok(Some(names.columns().await?));
+        match name {
+            COLUMNS => return Ok(Some(names.columns().await?)),
+            VIEWS => return Ok(Some(names.views().await?)),
+            _ => {}
         }
         let list: Arc<dyn CatalogProviderList> = Arc::new(NamedCatalogList(names));
         InformationSchemaProvider::new(list).table(name).await
@@ -157,8 +165,11 @@ impl CatalogProviderList for NamedCatalogList {
 /// A catalog whose names are known.
 #[derive(Debug)]
 struct NamedCatalog {
+    catalog: Arc<dyn Catalog>,
     name: String,
     schemas: BTreeMap<String, Arc<dyn SchemaProvider>>,
+    /// The names of the views of each schema.
+    views: Vec<(String, Vec<String>)>,
 }
 
 impl NamedCatalog {
@@ -176,6 +187,7 @@ impl NamedCatalog {
                             schema_name: schema_name.clone(),
                             table_name,
                             schema: table.schema(),
+                            defaults: defaults_of(table.as_ref()),
                         })
                     })
                 });
@@ -185,6 +197,43 @@ impl NamedCatalog {
             listed.extend(tables.into_iter().flatten());
         }
         Ok(columns_table(&self.name, &listed)?)
+    }
+
+    /// `information_schema.views`
+    async fn views(&self) -> Result<Arc<dyn TableProvider>> {
+        let mut idents = Vec::new();
+        for (schema, views) in &self.views {
+            let namespace = NamespaceIdent::new(schema.clone());
+            let idents_of_schema = views
+                .iter()
+                .map(|view| TableIdent::new(namespace.clone(), view.clone()));
+            idents.extend(idents_of_schema);
+        }
+        let mut views: Vec<ListedViewText> = Vec::with_capacity(idents.len());
+        let loads = idents
+            .iter()
+            .map(|ident| async move { (ident, self.catalog.load_view(ident).await) });
+        let mut loads = futures::stream::iter(loads.collect::<Vec<_>>()).buffered(CONCURRENT_LOADS);
+        while let Some((ident, loaded)) = loads.next().await {
+            let definition = match loaded.and_then(|view| view.definition()) {
+                Ok(definition) => Some(definition.sql),
+                Err(CatalogError::Unsupported(_)) => None,
+                Err(error) => {
+                    let error = EngineError::from(error);
+                    // Dropped since it was listed.
+                    if is_not_found(&error) {
+                        continue;
+                    }
+                    return Err(error);
+                }
+            };
+            views.push(ListedViewText {
+                schema_name: ident.namespace().as_ref().join("."),
+                view_name: ident.name().to_string(),
+                definition,
+            });
+        }
+        Ok(views_table(&self.name, &views)?)
     }
 }
 

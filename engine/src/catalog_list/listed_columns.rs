@@ -1,5 +1,6 @@
 //! `information_schema.columns`, with the types as SQL names them: DataFusion 55 writes Arrow's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -8,7 +9,9 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::error::Result as DataFusionResult;
 
+use crate::default_value::default_text;
 use crate::schema::sql_type_of;
+use crate::table::IcebergTable;
 
 /// Columns without nulls.
 const REQUIRED: [&str; 7] = [
@@ -26,6 +29,20 @@ pub(super) struct ListedTable {
     pub(super) schema_name: String,
     pub(super) table_name: String,
     pub(super) schema: SchemaRef,
+    /// The default values of columns as SQL constants, by column.
+    pub(super) defaults: HashMap<String, String>,
+}
+
+/// The default values of a table's columns as SQL constants, by column.
+pub(super) fn defaults_of(table: &dyn TableProvider) -> HashMap<String, String> {
+    let Some(table) = table.downcast_ref::<IcebergTable>() else {
+        return HashMap::new();
+    };
+    let schema = table.table().metadata.current_schema();
+    let fields = schema.as_struct().fields().iter();
+    fields
+        .filter_map(|field| Some((field.name.clone(), default_text(field)?)))
+        .collect()
 }
 
 /// A column: its table, its index and its field.
@@ -48,6 +65,10 @@ pub(super) fn columns_table(
     let number = |number: &dyn Fn(&ListedColumn<'_>) -> Option<i64>| {
         Arc::new(columns.iter().map(number).collect::<Int64Array>()) as ArrayRef
     };
+    let defaults: StringArray = columns
+        .iter()
+        .map(|(table, _, field)| table.defaults.get(field.name()))
+        .collect();
     let no_text = || Arc::new(StringArray::new_null(columns.len())) as ArrayRef;
     let is_nullable = |field: &Field| match field.is_nullable() {
         true => "YES".to_string(),
@@ -71,7 +92,7 @@ pub(super) fn columns_table(
             "ordinal_position",
             number(&|(_, index, _)| i64::try_from(index + 1).ok()),
         ),
-        ("column_default", no_text()),
+        ("column_default", Arc::new(defaults) as ArrayRef),
         ("is_nullable", required(&|(_, _, field)| is_nullable(field))),
         ("data_type", required(&|(_, _, field)| sql_type_of(field))),
         ("character_maximum_length", number(&|_| None)),
