@@ -1,9 +1,10 @@
 //! Functions between instants and what a clock on the wall shows.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
-use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::compute::kernels::cast_utils::string_to_datetime;
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit, TimestampMicrosecondType};
@@ -58,6 +59,13 @@ pub(super) struct TimestampInZone {
     signature: Signature,
 }
 
+/// `timestamp_text(text)`: the text with the seconds that a time may go without in SQL, and not in
+/// Arrow's casts.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct TimestampText {
+    signature: Signature,
+}
+
 /// `now()`, `current_timestamp`: the instant at which the statement began. DataFusion's own has
 /// the session's zone in its type and cannot be compared with columns, whose zone is UTC.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -87,6 +95,16 @@ impl TimestampInZone {
         let types = vec![DataType::Utf8, DataType::Utf8, DataType::Boolean];
         Self {
             signature: Signature::exact(types, Volatility::Immutable),
+        }
+    }
+}
+
+impl TimestampText {
+    pub(super) const NAME: &'static str = "timestamp_text";
+
+    pub(super) fn new() -> Self {
+        Self {
+            signature: Signature::exact(vec![DataType::Utf8], Volatility::Immutable),
         }
     }
 }
@@ -212,6 +230,28 @@ impl ScalarUDFImpl for TimestampInZone {
     }
 }
 
+impl ScalarUDFImpl for TimestampText {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        map_first(&arguments, |values| {
+            let texts = values.as_string::<i32>();
+            let texts = texts.iter().map(|text| text.map(with_seconds));
+            Ok(Arc::new(texts.collect::<StringArray>()))
+        })
+    }
+}
+
 impl ScalarUDFImpl for Now {
     fn name(&self) -> &str {
         "now"
@@ -322,8 +362,29 @@ fn seconds_of(offset: &impl Offset) -> i32 {
     offset.fix().local_minus_utc()
 }
 
+/// The text of a timestamp with its seconds: `2026-01-31 12:00` is `2026-01-31 12:00:00`. Any other
+/// text stays as it is.
+pub(super) fn with_seconds(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let are_digits = |first: usize, end: usize| {
+        let part = bytes.get(first..end);
+        part.is_some_and(|part| part.iter().all(u8::is_ascii_digit))
+    };
+    let is_time = matches!(bytes.get(10), Some(b' ' | b'T' | b't'))
+        && are_digits(11, 13)
+        && bytes.get(13) == Some(&b':')
+        && are_digits(14, 16);
+    let ends = matches!(bytes.get(16), None | Some(b' ' | b'+' | b'-' | b'Z' | b'z'));
+    match text.split_at_checked(16) {
+        Some((time, zone)) if is_time && ends => Cow::Owned(format!("{time}:00{zone}")),
+        _ => Cow::Borrowed(text),
+    }
+}
+
 /// The instant that a text is: in `zone`, unless it has one of its own.
 pub(crate) fn parse_instant(text: &str, zone: Tz) -> Result<i64, ArrowError> {
+    let text = with_seconds(text);
+    let text = text.as_ref();
     let in_utc = string_to_datetime(&Utc, text)?;
     let Some(elsewhere) = FixedOffset::east_opt(3600) else {
         return Err(ArrowError::CastError("an hour is no offset".to_string()));
@@ -397,6 +458,11 @@ mod tests {
             ("2024-01-31 12:00:00", "2024-01-31T11:00:00Z"),
             ("2024-01-31T12:00:00.5", "2024-01-31T11:00:00.5Z"),
             ("2024-01-31", "2024-01-30T23:00:00Z"),
+            ("2024-01-31 12:00", "2024-01-31T11:00:00Z"),
+            ("2024-01-31T12:00Z", "2024-01-31T12:00:00Z"),
+            ("2024-01-31 12:00+05:30", "2024-01-31T06:30:00Z"),
+            ("2024-01-31 12:00 -08", "2024-01-31T20:00:00Z"),
+            ("2024-01-31 12:00 America/New_York", "2024-01-31T17:00:00Z"),
             ("2024-01-31 12:00:00Z", "2024-01-31T12:00:00Z"),
             ("2024-01-31 12:00:00+05:30", "2024-01-31T06:30:00Z"),
             (
@@ -410,6 +476,13 @@ mod tests {
                 .timestamp_micros();
             assert_eq!(parse_instant(text, zone).unwrap(), expected, "{text}");
         }
-        assert!(parse_instant("soon", zone).is_err());
+        for text in [
+            "soon",
+            "2024-01-31 12",
+            "2024-01-31 12:00.5",
+            "2024-01-31 12:0",
+        ] {
+            assert!(parse_instant(text, zone).is_err(), "{text}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::optimizer::Analyzer;
 
-use self::functions::{AtTimeZone, Now, TimestampInZone, WithTimeZone};
+use self::functions::{AtTimeZone, Now, TimestampInZone, TimestampText, WithTimeZone};
 
 pub(crate) use self::functions::{instant_of, parse_instant};
 pub use self::rule::{SessionTimeZone, in_session_zone};
@@ -31,11 +31,12 @@ pub fn install(builder: &mut SessionStateBuilder) {
 }
 
 /// `at_timezone`, `with_timezone`, `now` and what the rule puts into plans. Workers need them.
-fn functions() -> [Arc<ScalarUDF>; 4] {
+fn functions() -> [Arc<ScalarUDF>; 5] {
     [
         Arc::new(ScalarUDF::from(AtTimeZone::new())),
         Arc::new(ScalarUDF::from(WithTimeZone::new())),
         Arc::new(ScalarUDF::from(TimestampInZone::new())),
+        Arc::new(ScalarUDF::from(TimestampText::new())),
         Arc::new(ScalarUDF::from(Now::new())),
     ]
 }

@@ -1,5 +1,6 @@
 //! Puts the session's time zone into plans.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
@@ -13,7 +14,9 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::functions::{TimestampInZone, WithTimeZone, instant_type, wall_clock_type};
+use super::functions::{
+    TimestampInZone, TimestampText, WithTimeZone, instant_type, wall_clock_type, with_seconds,
+};
 use super::is_utc;
 use crate::expressions::rewrite_expressions;
 use crate::schema::UTC;
@@ -98,7 +101,7 @@ impl Conversion {
                 if is_clock_or_text(source) && !is_time(source) =>
             {
                 if is_utc(session_zone) && is_utc(target_zone) {
-                    return Transformed::no(self.of(expression));
+                    return complete_text(expression, source).update_data(|text| self.of(text));
                 }
                 let instant = match source.is_string() {
                     true => self.parse(expression, source, session_zone),
@@ -113,6 +116,9 @@ impl Conversion {
                         false => self.of(instant),
                     },
                 )
+            }
+            (source, DataType::Timestamp(_, None)) if source.is_string() => {
+                complete_text(expression, source).update_data(|text| self.of(text))
             }
             (DataType::Timestamp(unit, Some(zone)), target) if is_clock_or_text(target) => {
                 let own_zone = match has_no_zone(zone) {
@@ -143,6 +149,33 @@ impl Conversion {
             TimestampInZone::new(),
             vec![text, lit(zone), lit(self.is_try)],
         )
+    }
+}
+
+/// The text of a timestamp with the seconds that Arrow's casts need; any other value as it is.
+fn complete_text(expression: Expr, source: &DataType) -> Transformed<Expr> {
+    if !source.is_string() {
+        return Transformed::no(expression);
+    }
+    match &expression {
+        Expr::Literal(value, _) => {
+            let text = value.try_as_str().flatten();
+            let completed = text.and_then(|text| match with_seconds(text) {
+                Cow::Owned(completed) => Some(completed),
+                Cow::Borrowed(_) => None,
+            });
+            match completed {
+                Some(completed) => Transformed::yes(lit(completed)),
+                None => Transformed::no(expression),
+            }
+        }
+        Expr::ScalarFunction(function) if function.func.name() == TimestampText::NAME => {
+            Transformed::no(expression)
+        }
+        _ => {
+            let text = cast_unless(expression, source, DataType::Utf8);
+            Transformed::yes(call(TimestampText::new(), vec![text]))
+        }
     }
 }
 
