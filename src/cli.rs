@@ -184,6 +184,9 @@ pub struct SqlArgs {
     /// Format of the results.
     #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
     pub output: OutputFormat,
+    /// Show results and errors only, not what statements without results did.
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

@@ -169,6 +169,7 @@ async fn show(executor: &Arc<LocalExecutor>, question: &str, sql: &str) -> Resul
     let options = ShellOptions {
         input: ShellInput::Text(sql.to_owned()),
         output: OutputFormat::Table,
+        is_quiet: false,
         history_file: None,
     };
     let exit_code = run_shell(options, executor.clone()).await;

@@ -42,6 +42,7 @@ pub async fn run(config: &Config, arguments: SqlArgs) -> Result<ExitCode> {
             OutputFormat::Json => ingot_client::OutputFormat::Json,
             OutputFormat::Vertical => ingot_client::OutputFormat::Vertical,
         },
+        is_quiet: arguments.quiet,
         history_file: default_history_file(),
     };
     let exit_code = run_shell(options, Arc::clone(&executor)).await;

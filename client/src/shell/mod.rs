@@ -44,6 +44,8 @@ pub struct ShellOptions {
     pub input: ShellInput,
     /// How results are shown.
     pub output: OutputFormat,
+    /// Whether only results and errors are shown.
+    pub is_quiet: bool,
     /// Where the lines typed are kept; `None` keeps them nowhere. See [`default_history_file`].
     pub history_file: Option<PathBuf>,
 }
@@ -73,7 +75,11 @@ pub async fn run_shell(options: ShellOptions, executor: Arc<dyn StatementExecuto
         executor,
         format: options.output,
         shows_timing: true,
-        shows_summaries: interactive || terminals.messages,
+        summaries: match (options.is_quiet, interactive || terminals.messages) {
+            (true, _) => Summaries::None,
+            (false, true) => Summaries::All,
+            (false, false) => Summaries::WithoutRows,
+        },
         progress: ProgressLine::new(terminals.messages, terminals.output),
         output: Box::new(BufWriter::new(std::io::stdout())),
         messages: Box::new(std::io::stderr()),
@@ -164,13 +170,21 @@ impl Ending {
 
 type Interrupts = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
+/// Of which statements the shell says what they did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Summaries {
+    None,
+    /// Those that return no rows, and show nothing else.
+    WithoutRows,
+    All,
+}
+
 /// The state of a running shell.
 struct Shell {
     executor: Arc<dyn StatementExecutor>,
     format: OutputFormat,
     shows_timing: bool,
-    /// Whether row counts and messages of DDL are shown.
-    shows_summaries: bool,
+    summaries: Summaries,
     progress: ProgressLine,
     output: Box<dyn Write + Send>,
     messages: Box<dyn Write + Send>,
@@ -212,7 +226,12 @@ impl Shell {
         self.progress.clear();
         match result {
             Ok(summary) => {
-                if self.shows_summaries {
+                let is_shown = match self.summaries {
+                    Summaries::None => false,
+                    Summaries::WithoutRows => !summary.counts_result(),
+                    Summaries::All => true,
+                };
+                if is_shown {
                     let line = self.summary_line(&summary);
                     self.say(&line);
                 }

@@ -40,6 +40,11 @@ enum SummaryKind {
 }
 
 impl Summary {
+    /// Whether it is about rows that were shown.
+    pub(super) fn counts_result(&self) -> bool {
+        matches!(self.kind, SummaryKind::Rows(_))
+    }
+
     pub(super) fn describe(&self) -> String {
         match &self.kind {
             SummaryKind::Rows(1) => "1 row".to_string(),

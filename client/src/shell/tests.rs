@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::editor::is_complete;
 use super::interactive::{Next, run_input};
 use super::progress::ProgressLine;
-use super::{Ending, Script, Shell};
+use super::{Ending, Script, Shell, Summaries};
 use crate::error::{ClientError, Result};
 use crate::executor::{Progress, StatementExecutor, StatementResult};
 use crate::output::OutputFormat;
@@ -131,7 +131,7 @@ fn fixture() -> Fixture {
         executor: executor.clone(),
         format: OutputFormat::Csv,
         shows_timing: false,
-        shows_summaries: true,
+        summaries: Summaries::All,
         progress: ProgressLine::new(false, false),
         output: Box::new(output.clone()),
         messages: Box::new(messages.clone()),
@@ -265,5 +265,26 @@ fn enter_sends_only_complete_input() {
     }
     for open in ["select 1", "select 'a;", "select 1; select", "helpful"] {
         assert!(!is_complete(open), "{open}");
+    }
+}
+
+#[tokio::test]
+async fn statements_without_rows_say_what_they_did_also_in_scripts() {
+    for (summaries, expected) in [
+        (
+            Summaries::WithoutRows,
+            "(table created)\n(3 rows changed)\n",
+        ),
+        (Summaries::None, ""),
+    ] {
+        let mut fixture = fixture();
+        fixture.shell.summaries = summaries;
+        let ending = fixture
+            .shell
+            .run_script(&script("create; insert; rows"))
+            .await;
+        assert_eq!(ending, Ending::Succeeded);
+        assert_eq!(fixture.messages.text(), expected);
+        assert!(fixture.output.text().ends_with("22\n"));
     }
 }
