@@ -311,6 +311,30 @@ pub trait Catalog: Debug + Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The folder that the folders of a schema's new tables and views are made in.
+    ///
+    /// # Errors
+    /// `SchemaNotFound`; `Unsupported` for catalogs that do not tell.
+    async fn table_folder(&self, schema: &str) -> Result<String> {
+        self.load_schema(schema).await?;
+        Err(CatalogError::Unsupported(format!(
+            "looking for abandoned folders of schema {schema} in catalog {}",
+            self.name()
+        )))
+    }
+
+    /// Whether a table or view, in whatever state and on whatever branch, has or ever had its
+    /// metadata in a folder of this name.
+    ///
+    /// # Errors
+    /// `Unsupported` for catalogs that do not remember.
+    async fn is_known_folder(&self, name: &str) -> Result<bool> {
+        Err(CatalogError::Unsupported(format!(
+            "telling whether folder {name} was ever used in catalog {}",
+            self.name()
+        )))
+    }
+
     /// Removes a table from the catalog; its files stay. Returns the state dropped.
     async fn drop_table(&self, ident: &TableIdent) -> Result<Table>;
 

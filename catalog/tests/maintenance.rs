@@ -21,7 +21,7 @@ use ingot_catalog::commit::{
     commit_staged, optimize_manifests, stage_replace,
 };
 use ingot_catalog::maintenance::{
-    ExpireOptions, OrphanOptions, expire_snapshots, remove_orphan_files,
+    ExpireOptions, OrphanOptions, expire_snapshots, remove_abandoned_folders, remove_orphan_files,
 };
 use ingot_catalog::scan::{ManifestCache, plan_scan};
 use ingot_catalog::{
@@ -725,6 +725,60 @@ async fn remove_orphans(catalog: &SqlCatalog, table: &Table) -> usize {
         .unwrap();
     assert_eq!(report.failed, 0);
     report.deleted
+}
+
+#[tokio::test]
+async fn folders_of_tables_that_never_were_are_removed() {
+    let (_folder, catalog) = local_catalog().await;
+    let (table, _) = replaced_twice(&catalog, &ident("s", "t")).await;
+    let (dropped, _) = replaced_twice(&catalog, &ident("s", "dropped")).await;
+    catalog.drop_table(&dropped.ident).await.unwrap();
+    let storage = catalog.storage();
+    let parent = table
+        .metadata
+        .location()
+        .rsplit_once('/')
+        .unwrap()
+        .0
+        .to_string();
+    let running = uuid::Uuid::new_v4();
+    let folder = |name: &str| format!("{parent}/{name}-{}", uuid::Uuid::new_v4().simple());
+    let (gone, busy, whole) = (folder("gone"), folder("busy"), folder("whole"));
+    let foreign = format!("{parent}/foreign");
+    for file in [
+        format!("{gone}/data/a.parquet"),
+        format!("{gone}/metadata/m.avro"),
+        format!("{busy}/data/{running}-0.parquet"),
+        format!("{busy}/data/b.parquet"),
+        format!("{whole}/data/c.parquet"),
+        format!("{whole}/metadata/00000-x.metadata.json"),
+        format!("{foreign}/data/d.parquet"),
+    ] {
+        storage
+            .write(&file, bytes::Bytes::from_static(b"abc"))
+            .await
+            .unwrap();
+    }
+    let before = storage.list(&parent).await.unwrap().len();
+    let mut options = OrphanOptions {
+        older_than_ms: 0,
+        running: vec![running],
+        ..OrphanOptions::default()
+    };
+    let report = remove_abandoned_folders(&*catalog, "s", &options)
+        .await
+        .unwrap();
+    assert_eq!((report.folders, report.files.listed), (0, before));
+    options.older_than_ms = chrono::Utc::now().timestamp_millis() + 1_000;
+    let report = remove_abandoned_folders(&*catalog, "s", &options)
+        .await
+        .unwrap();
+    assert_eq!((report.folders, report.files.deleted), (1, 2));
+    assert_eq!(report.files.deleted_bytes, 6);
+    assert_eq!(storage.list(&gone).await.unwrap(), vec![]);
+    assert_eq!(storage.list(&parent).await.unwrap().len(), before - 2);
+    let error = remove_abandoned_folders(&*catalog, "none", &options).await;
+    assert!(matches!(error, Err(CatalogError::SchemaNotFound { .. })));
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ pub async fn remove_orphan_files(
 }
 
 impl OrphanOptions {
-    fn may_delete(&self, file: &FileInfo) -> bool {
+    pub(super) fn may_delete(&self, file: &FileInfo) -> bool {
         let name = file.location.rsplit('/').next().unwrap_or_default();
         let is_being_written = |id: &Uuid| name.starts_with(&id.to_string());
         file.last_modified_ms < self.older_than_ms && !self.running.iter().any(is_being_written)

@@ -224,6 +224,14 @@ impl Catalog for SqlCatalog {
         self.inner.reachable_within(folder).await
     }
 
+    async fn table_folder(&self, schema: &str) -> Result<String> {
+        self.inner.table_folder(schema).await
+    }
+
+    async fn is_known_folder(&self, name: &str) -> Result<bool> {
+        self.inner.is_known_folder(name).await
+    }
+
     async fn drop_table(&self, ident: &TableIdent) -> Result<Table> {
         self.inner.drop_table(ident, false).await
     }

@@ -7,15 +7,17 @@ use ingot_sql::sqlparser::ast::{Expr, UnaryOperator, Value};
 use ingot_sql::{CallArgument, ObjectName, SessionValue};
 
 use super::context::StatementContext;
-use super::maintenance::MaintenanceProcedure;
+use super::maintenance::{MaintenanceProcedure, remove_abandoned_folders};
 use super::register_table::register_table;
 use super::snapshot_procedures::SnapshotProcedure;
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
 use crate::statement_catalogs::ResolvedTable;
+use crate::units::parse_duration;
 
 const REGISTER_TABLE: &str = "register_table";
 const UNREGISTER_TABLE: &str = "unregister_table";
+const REMOVE_ORPHAN_FILES: &str = "remove_orphan_files";
 
 /// Calls a procedure.
 pub(super) async fn call(
@@ -31,6 +33,9 @@ pub(super) async fn call(
     match procedure.object() {
         REGISTER_TABLE => register_table(context, catalog_name, procedure, arguments).await,
         UNREGISTER_TABLE => unregister_table(context, catalog_name, procedure, arguments).await,
+        REMOVE_ORPHAN_FILES => {
+            remove_orphan_files(context, catalog_name, procedure, arguments).await
+        }
         name => match SnapshotProcedure::of_name(name) {
             Some(found) => {
                 let [schema, table] = ["schema_name", "table_name"];
@@ -134,7 +139,7 @@ fn unknown(procedure: &ObjectName) -> CoordinatorError {
         .collect();
     CoordinatorError::InvalidInput(format!(
         "procedure {procedure} does not exist: there are system.{REGISTER_TABLE}, \
-         system.{UNREGISTER_TABLE}, {}",
+         system.{UNREGISTER_TABLE}, system.{REMOVE_ORPHAN_FILES}, {}",
         others.join(", ")
     ))
 }
@@ -168,6 +173,35 @@ async fn unregister_table(
     Ok(StatementOutcome::Done {
         message: format!("table {} unregistered", ident_name(&target.ident)),
     })
+}
+
+/// `remove_orphan_files(schema_name [, retention_threshold])`: deletes the folders of tables that
+/// never came to be.
+async fn remove_orphan_files(
+    context: &StatementContext,
+    catalog_name: String,
+    procedure: &ObjectName,
+    arguments: &[CallArgument],
+) -> Result<StatementOutcome> {
+    let (schema, retention) = match arguments {
+        [_] => {
+            let [schema] = texts(procedure, arguments, ["schema_name"])?;
+            (schema, None)
+        }
+        _ => {
+            let names = ["schema_name", "retention_threshold"];
+            let [schema, retention] = texts(procedure, arguments, names)?;
+            let duration = parse_duration(&retention).ok_or_else(|| {
+                CoordinatorError::InvalidInput(format!(
+                    "argument retention_threshold of {procedure}: '{retention}' is not a duration \
+                     such as '7d'"
+                ))
+            })?;
+            (schema, Some(duration))
+        }
+    };
+    let catalog = context.catalogs.catalog(Some(&catalog_name))?;
+    remove_abandoned_folders(context, catalog.as_ref(), &schema, retention).await
 }
 
 /// The arguments of a procedure that takes exactly these texts, in their order.

@@ -10,6 +10,7 @@ use ingot_catalog::table::ident_name;
 use ingot_sql::sqlparser::ast::Expr;
 
 use self::arguments::Arguments;
+pub(super) use self::retention::remove_abandoned_folders;
 use super::context::StatementContext;
 use super::ddl::done;
 use super::statistics::drop_extended_stats;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ingot_catalog::Catalog;
 use ingot_catalog::maintenance::{self, ExpireOptions, OrphanOptions};
 use ingot_catalog::table::ident_name;
 
@@ -96,6 +97,37 @@ pub(super) async fn remove_orphan_files(
     );
     push_failed(&mut what, report.failed);
     done("table", &format!("{}:", ident_name(&target.ident)), what)
+}
+
+/// `CALL system.remove_orphan_files`: the folders of tables that never came to be.
+pub(in crate::statement) async fn remove_abandoned_folders(
+    context: &StatementContext,
+    catalog: &dyn Catalog,
+    schema: &str,
+    retention: Option<Duration>,
+) -> Result<StatementOutcome> {
+    let minimum = minimum_retention(
+        REMOVE_ORPHAN_FILES_MIN_RETENTION,
+        &context.session.properties,
+        &context.core.maintenance,
+    );
+    let retention = retention.unwrap_or(DEFAULT_RETENTION);
+    check_retention(REMOVE_ORPHAN_FILES_MIN_RETENTION, retention, minimum)?;
+    let now_ms = chrono::Utc::now().timestamp_millis();
+    let options = OrphanOptions {
+        older_than_ms: now_ms.saturating_sub(millis(retention)),
+        running: context.core.queries.running_ids(),
+        kept_folders: Vec::new(),
+    };
+    let report = maintenance::remove_abandoned_folders(catalog, schema, &options).await?;
+    let mut what = format!(
+        "deleted {} with {} ({})",
+        count(report.folders, "abandoned folder"),
+        count(report.files.deleted, "file"),
+        format_size(report.files.deleted_bytes),
+    );
+    push_failed(&mut what, report.files.failed);
+    done("schema", &format!("{schema}:"), what)
 }
 
 /// Refuses what could delete files that running statements need.
