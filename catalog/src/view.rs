@@ -46,6 +46,9 @@ pub struct DroppedView {
     /// The table with its rows, which was removed with it; only of materialized views, and only if
     /// nothing reads its files any more.
     pub storage_table: Option<Table>,
+    /// The metadata files of its states, which nothing reads any more; none as long as a branch, a
+    /// tag or a catalog version that is kept may read one. They are the caller's to delete.
+    pub unread_files: Vec<String>,
 }
 
 /// What a view is to be.

@@ -369,3 +369,30 @@ async fn refuses_changes_by_others(
     catalog.rename_view(plain, &to).await.unwrap();
     catalog.rename_view(&to, plain).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_dropped_view_names_its_files_unless_somebody_reads_them() {
+    let (_folder, catalog) = local_catalog().await;
+    let (read, unread) = (ident("s", "read"), ident("s", "unread"));
+    catalog
+        .put_view(&read, definition("SELECT 1"), false)
+        .await
+        .unwrap();
+    let versioned = catalog.versioned().unwrap();
+    let tag = ingot_catalog::CatalogReferenceKind::Tag;
+    versioned
+        .create_reference(tag, "before", None)
+        .await
+        .unwrap();
+    let mut files = Vec::new();
+    for sql in ["SELECT 1", "SELECT 2"] {
+        let put = catalog.put_view(&unread, definition(sql), true).await;
+        files.push(put.unwrap().metadata_location);
+    }
+    files.sort();
+    let mut dropped = catalog.drop_view(&unread).await.unwrap();
+    dropped.unread_files.sort();
+    assert_eq!(dropped.unread_files, files);
+    let dropped = catalog.drop_view(&read).await.unwrap();
+    assert_eq!(dropped.unread_files, Vec::<String>::new());
+}

@@ -184,10 +184,11 @@ impl Inner {
         };
         let call = Call::delete(self.paths.view(ident)?);
         match self.client.send(&call).await {
-            // The server keeps the rows of its materialized views.
+            // The server keeps its metadata, and the rows of its materialized views.
             Ok(_) => Ok(DroppedView {
                 view,
                 storage_table: None,
+                unread_files: Vec::new(),
             }),
             Err(failure) if failure.is_missing() => Err(self.view_not_found(ident).await),
             Err(failure) => {

@@ -116,7 +116,19 @@ impl Inner {
         version: &mut NewVersion<'_>,
         table: &Table,
     ) -> Result<Vec<String>> {
-        let folder = Location::parse(table.metadata.location())?;
+        let own_file = table.metadata_location.as_ref();
+        self.other_readers_of(version, table.metadata.location(), own_file)
+            .await
+    }
+
+    /// [`Inner::other_readers`] of the table or view in a folder, with its newest metadata file.
+    pub(super) async fn other_readers_of(
+        &self,
+        version: &mut NewVersion<'_>,
+        folder: &str,
+        own_file: Option<&String>,
+    ) -> Result<Vec<String>> {
+        let folder = Location::parse(folder)?;
         let own_ref_id = version.ref_id();
         let connection = version.connection();
         let mut readers = Vec::new();
@@ -131,9 +143,8 @@ impl Inner {
             )
             .await
             .map_err(|source| self.error(source))?;
-            let reads = |location: &String| {
-                table.metadata_location.as_ref() == Some(location) || is_in(location, &folder)
-            };
+            let reads =
+                |location: &String| own_file == Some(location) || is_in(location, &folder);
             let mut reading = objects
                 .into_iter()
                 .filter(|named| reads(&named.object.content));

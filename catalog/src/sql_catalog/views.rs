@@ -254,12 +254,41 @@ impl Inner {
             }
             None => None,
         };
+        let unread_files = self.unread_files(&mut version, &view).await?;
         let message = format!("drop view {}", ident_name(ident));
         version.finish(&self.options.author, &message).await?;
         Ok(DroppedView {
             view,
             storage_table,
+            unread_files,
         })
+    }
+
+    /// The metadata files of all states of a view that is being dropped, if nothing else reads
+    /// one of them.
+    async fn unread_files(&self, version: &mut NewVersion<'_>, view: &View) -> Result<Vec<String>> {
+        // A drop in a transaction may be rolled back.
+        if self.position.is_transaction() || !self.options.version_retention.is_zero() {
+            return Ok(Vec::new());
+        }
+        let (folder, own_file) = (view.metadata.location(), &view.metadata_location);
+        let readers = self.other_readers_of(version, folder, Some(own_file));
+        if !readers.await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let folder = format!("{}/", folder.trim_end_matches('/'));
+        let length = i64::try_from(folder.chars().count()).unwrap_or(i64::MAX);
+        let sql = format!(
+            "SELECT DISTINCT content FROM catalog_objects
+             WHERE catalog_id = $1 AND kind = $2 AND substr(content, 1, {length}) = $3"
+        );
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+            .bind(self.catalog_id)
+            .bind(kind::VIEW)
+            .bind(folder)
+            .fetch_all(version.connection())
+            .await
+            .map_err(|source| self.error(source))
     }
 
     async fn drop_storage_table(

@@ -14,7 +14,7 @@ use super::request::{Body, Parameters, Target, refuse_storage_table};
 use super::wire::{
     CommitView, CreateView, IdentifierList, Rename, ViewRequirement, ViewResult, check_identifier,
 };
-use crate::statement::delete_stored_rows;
+use crate::statement::delete_files_of_dropped;
 
 /// `GET namespaces/{namespace}/views`
 pub(super) async fn list(target: Target, parameters: Parameters) -> Result<Json<IdentifierList>> {
@@ -72,7 +72,7 @@ pub(super) async fn drop(target: Target) -> Result<StatusCode> {
     let ident = target.view()?;
     let catalog = target.catalog.as_ref();
     let dropped = catalog.drop_view(&ident).await.about_view()?;
-    delete_stored_rows(catalog, &dropped).await;
+    delete_files_of_dropped(catalog, &dropped).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -16,7 +16,7 @@ use ingot_sql::{
 
 use super::columns::schema_of_columns;
 use super::context::StatementContext;
-use super::materialized_views::delete_stored_rows;
+use super::materialized_views::delete_files_of_dropped;
 use super::write::{TableDefinition, stage};
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
@@ -73,7 +73,7 @@ async fn drop_tables(catalog: &dyn Catalog, schema: &str) -> Result<(), CatalogE
     for name in catalog.list_views(schema).await? {
         let namespace = iceberg::NamespaceIdent::new(schema.to_owned());
         let dropped = catalog.drop_view(&TableIdent::new(namespace, name)).await?;
-        delete_stored_rows(catalog, &dropped).await;
+        delete_files_of_dropped(catalog, &dropped).await;
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ pub(super) async fn drop(context: &StatementContext, drop: &DropView) -> Result<
         Err(error) => return Err(error),
     }
     let dropped = target.catalog.drop_view(&target.ident).await?;
-    match delete_stored_rows(target.catalog.as_ref(), &dropped).await {
+    match delete_files_of_dropped(target.catalog.as_ref(), &dropped).await {
         Some(deleted) => done(
             MATERIALIZED_VIEW,
             &name,
@@ -86,12 +86,23 @@ pub(super) async fn drop(context: &StatementContext, drop: &DropView) -> Result<
     }
 }
 
-/// Deletes the files of a dropped view's storage table, and says how many there were. The view is
-/// gone whether or not that works.
-pub(crate) async fn delete_stored_rows(
+/// Deletes the files of a dropped view and of its storage table that nothing reads any more, and
+/// says how many of the table there were. The view is gone whether or not that works.
+pub(crate) async fn delete_files_of_dropped(
     catalog: &dyn Catalog,
     dropped: &DroppedView,
 ) -> Option<String> {
+    if !dropped.unread_files.is_empty() {
+        let storage = catalog.storage();
+        if let Err((failed, error)) = storage.delete_all(dropped.unread_files.clone()).await {
+            let view = dropped.view.name();
+            tracing::warn!(%view, failed, %error, "cannot delete the metadata of a dropped view");
+        }
+        let folder = dropped.view.metadata.location();
+        if let Err(error) = storage.remove_empty_folders(folder).await {
+            tracing::warn!(folder, %error, "cannot remove the folder of a dropped view");
+        }
+    }
     let table = dropped.storage_table.as_ref()?;
     match purge_table(catalog, table).await {
         Ok(report) => Some(report.to_string()),

@@ -33,7 +33,7 @@ use ingot_sql::Statement;
 
 pub use context::StatementContext;
 pub use describe::{describe, no_rows};
-pub(crate) use materialized_views::delete_stored_rows;
+pub(crate) use materialized_views::delete_files_of_dropped;
 pub(crate) use query::{WatchedStream, ended_by};
 
 use crate::error::{CoordinatorError, Result};

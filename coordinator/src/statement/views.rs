@@ -138,7 +138,10 @@ pub(super) async fn drop_view(
         refuse_materialized(&view, "DROP MATERIALIZED VIEW")?;
     }
     match target.catalog.drop_view(&target.ident).await {
-        Ok(_) => done("view", &name, "dropped"),
+        Ok(dropped) => {
+            materialized_views::delete_files_of_dropped(target.catalog.as_ref(), &dropped).await;
+            done("view", &name, "dropped")
+        }
         Err(CatalogError::ViewNotFound { .. } | CatalogError::SchemaNotFound { .. })
             if drop.if_exists =>
         {
