@@ -54,7 +54,10 @@ pub enum CatalogError {
     SchemaExists { name: String },
 
     /// `DROP SCHEMA` of a schema that still has tables.
-    #[error("schema {name} is not empty: drop its {tables} tables first, or use cascade")]
+    #[error(
+        "schema {name} is not empty: drop its {tables} {} first, or use cascade",
+        if *.tables == 1 { "table or view" } else { "tables and views" }
+    )]
     SchemaNotEmpty { name: String, tables: usize },
 
     /// Another writer changed the table first: reload, revalidate and retry.
@@ -106,9 +109,13 @@ pub enum CatalogError {
 
     /// Files cannot be deleted: a branch or tag reads them.
     #[error(
-        "the files of table {table} cannot be deleted: {} needs them; drop the table without \
-         purge, or drop that first",
-        .readers.join(" and ")
+        "the files of table {table} cannot be deleted: {} {} first",
+        .readers.join(" and "),
+        if .readers.len() == 1 {
+            "needs them; drop the table without purge, or drop that"
+        } else {
+            "need them; drop the table without purge, or drop those"
+        }
     )]
     FilesInUse { table: String, readers: Vec<String> },
 

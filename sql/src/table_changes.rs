@@ -108,13 +108,20 @@ impl TableChanges {
     }
 }
 
-/// The arguments by name; those without a name are table, start and end.
+/// The arguments by name; those without a name are table, start and end, or all four.
 fn named_arguments(arguments: &[FunctionArg]) -> Result<Vec<(String, Expr)>, String> {
+    let unnamed = arguments
+        .iter()
+        .filter(|argument| matches!(argument, FunctionArg::Unnamed(_)));
+    let positional: &[&str] = match unnamed.count() {
+        4 => &[SCHEMA_NAME, TABLE_NAME, START, END],
+        _ => &[TABLE_NAME, START, END],
+    };
     let mut named: Vec<(String, Expr)> = Vec::with_capacity(arguments.len());
     for (position, argument) in arguments.iter().enumerate() {
         let (name, value) = match argument {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => {
-                let name = [TABLE_NAME, START, END].get(position);
+                let name = positional.get(position);
                 let name = name.ok_or_else(|| "there are too many arguments".to_string())?;
                 ((*name).to_string(), value.clone())
             }
@@ -232,6 +239,10 @@ mod tests {
             r#"SELECT c.* FROM "gold"."t CHANGES FROM 1 TO 5" AS c"#
         );
         assert_eq!(
+            rewritten("SELECT * FROM TABLE(system.table_changes('gold', 't', 1, 5))").unwrap(),
+            r#"SELECT * FROM "gold"."t CHANGES FROM 1 TO 5" AS "table_changes""#
+        );
+        assert_eq!(
             rewritten("SELECT * FROM TABLE(other.system.table_changes('a.b', 1, 5))").unwrap(),
             r#"SELECT * FROM "other"."a"."b CHANGES FROM 1 TO 5" AS "table_changes""#
         );
@@ -241,7 +252,8 @@ mod tests {
     fn wrong_arguments_are_told() {
         for (call, expected) in [
             ("table_changes('t', 1)", "end_snapshot_id is missing"),
-            ("table_changes('t', 1, 2, 3)", "too many"),
+            ("table_changes('s', 't', 1, 2, 3)", "too many"),
+            ("table_changes('t', 1, 2, 3)", "table_name must be a text"),
             ("table_changes('t', 1, 'x')", "must be a snapshot id"),
             ("table_changes(t, 1, 2)", "table_name must be a text"),
             ("table_changes('a b', 1, 2)", "is no table"),

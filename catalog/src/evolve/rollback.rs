@@ -63,10 +63,10 @@ pub fn set_current_snapshot(table: &Table, version: &TableVersion) -> Result<Vec
 }
 
 /// The update that moves a branch on to where another branch or tag is, which must come after
-/// it in history. A branch that does not exist is created there.
+/// it in history. Only `main` may not exist yet, in a table without snapshots of its own.
 ///
 /// # Errors
-/// `VersionNotFound` for `to`; `InvalidInput` when `branch` is a tag, or has snapshots that
+/// `VersionNotFound` for either; `InvalidInput` when `branch` is a tag, or has snapshots that
 /// `to` has not.
 pub fn fast_forward(table: &Table, branch: &str, to: &str) -> Result<Vec<TableUpdate>> {
     let target = table.snapshot_at(&TableVersion::Reference(to.to_string()))?;
@@ -78,7 +78,13 @@ pub fn fast_forward(table: &Table, branch: &str, to: &str) -> Result<Vec<TableUp
     };
     let references = table.references()?;
     let Some(reference) = references.get(branch) else {
-        return set_branch(table, branch, target.snapshot_id());
+        if branch == MAIN_BRANCH {
+            return set_branch(table, branch, target.snapshot_id());
+        }
+        return Err(CatalogError::VersionNotFound {
+            table: table.name(),
+            what: format!("branch {branch}"),
+        });
     };
     if !reference.is_branch() {
         return Err(CatalogError::InvalidInput(format!(

@@ -43,7 +43,7 @@ pub(super) fn check_within(what: &str, location: &str, folder: &str) -> Result<(
     }
     Err(CatalogError::InvalidInput(format!(
         "{what} location {location} is outside of the warehouse {folder}: \
-         leave the location out, or allow external locations in the configuration"
+         leave the location out, or choose one in the warehouse"
     )))
 }
 

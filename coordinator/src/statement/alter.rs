@@ -46,7 +46,7 @@ pub(super) async fn alter_table(
         refuse_storage_table(&target)?;
     }
     if alter.if_exists && !table_exists(&target).await? {
-        return done("table", &name, "does not exist");
+        return done("table", &name, "does not exist: nothing was changed");
     }
     match &alter.operation {
         AlterTableOperation::RenameTable { new_name } => rename(context, &target, new_name).await,

@@ -14,7 +14,7 @@ use super::context::StatementContext;
 use super::ddl::done;
 use super::rows::{batch_rows, is_like};
 use super::transactions::refuse_inside;
-use crate::error::Result;
+use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
 
 /// How many commits `SHOW CATALOG LOG` shows without a `LIMIT`.
@@ -46,7 +46,7 @@ pub(super) async fn create(
         Err(CatalogError::ReferenceExists { what: existing })
             if create.if_not_exists && existing == format!("{kind} {}", create.name) =>
         {
-            done(&what, &create.name, "already exists")
+            done(&what, &create.name, "already exists: nothing was created")
         }
         Err(error) => Err(error.into()),
     }
@@ -60,10 +60,17 @@ pub(super) async fn drop_reference(
     let kind = kind_of(drop.kind);
     let what = kind.to_string();
     let catalog = context.catalogs.catalog(drop.catalog.as_deref())?;
+    let own = context.session.branches.get(catalog.name());
+    if drop.kind == ReferenceKind::Branch && own == Some(&drop.name) {
+        return Err(CoordinatorError::InvalidInput(format!(
+            "branch {} cannot be dropped by a session that is on it: write USE BRANCH main first",
+            drop.name
+        )));
+    }
     match catalog.versioned()?.drop_reference(kind, &drop.name).await {
         Ok(()) => done(&what, &drop.name, "dropped"),
         Err(CatalogError::ReferenceNotFound { .. }) if drop.if_exists => {
-            done(&what, &drop.name, "does not exist")
+            done(&what, &drop.name, "does not exist: nothing was dropped")
         }
         Err(error) => Err(error.into()),
     }

@@ -37,7 +37,7 @@ pub(super) async fn create_schema(
     match catalog.create_schema(&schema, properties).await {
         Ok(()) => done("schema", &schema, "created"),
         Err(CatalogError::SchemaExists { .. }) if create.if_not_exists => {
-            done("schema", &schema, "already exists")
+            done("schema", &schema, "already exists: nothing was created")
         }
         Err(error) => Err(error.into()),
     }
@@ -57,7 +57,7 @@ pub(super) async fn drop_schema(
     match catalog.drop_schema(&schema).await {
         Ok(()) => done("schema", &schema, "dropped"),
         Err(CatalogError::SchemaNotFound { .. }) if drop.if_exists => {
-            done("schema", &schema, "does not exist")
+            done("schema", &schema, "does not exist: nothing was dropped")
         }
         Err(error) => Err(error.into()),
     }
@@ -85,7 +85,7 @@ pub(super) async fn create_table(
     let target = context.resolve_table(&create.name)?;
     let name = ident_name(&target.ident);
     if create.if_not_exists && table_exists(&target).await? {
-        return done("table", &name, "already exists");
+        return done("table", &name, "already exists: nothing was created");
     }
     let schema = schema_of_columns(&create.columns, &context.time_zone())?;
     check_defaults(&schema, &create.properties)?;
@@ -100,7 +100,7 @@ pub(super) async fn create_table(
     match commit_staged(target.catalog.as_ref(), staged, Vec::new()).await {
         Ok(_) => done("table", &name, "created"),
         Err(CatalogError::TableExists { .. }) if create.if_not_exists => {
-            done("table", &name, "already exists")
+            done("table", &name, "already exists: nothing was created")
         }
         Err(error) => Err(error.into()),
     }
@@ -121,7 +121,7 @@ pub(super) async fn drop_table(
         Err(CatalogError::TableNotFound { .. } | CatalogError::SchemaNotFound { .. })
             if drop.if_exists =>
         {
-            return done("table", &name, "does not exist");
+            return done("table", &name, "does not exist: nothing was dropped");
         }
         Err(error) => return Err(error.into()),
     };

@@ -33,7 +33,11 @@ pub(super) async fn create(
     let name = ident_name(&target.ident);
     match view_exists(&target).await {
         Ok(true) if create.if_not_exists => {
-            return done(MATERIALIZED_VIEW, &name, "already exists");
+            return done(
+                MATERIALIZED_VIEW,
+                &name,
+                "already exists: nothing was created",
+            );
         }
         Ok(true) if !create.or_replace => return Err(CatalogError::ViewExists { name }.into()),
         // A table of this name is told when the view is made.
@@ -57,9 +61,11 @@ pub(super) async fn create(
     );
     match made.await {
         Ok(_) => done(MATERIALIZED_VIEW, &name, "created"),
-        Err(CatalogError::ViewExists { .. }) if create.if_not_exists => {
-            done(MATERIALIZED_VIEW, &name, "already exists")
-        }
+        Err(CatalogError::ViewExists { .. }) if create.if_not_exists => done(
+            MATERIALIZED_VIEW,
+            &name,
+            "already exists: nothing was created",
+        ),
         Err(error) => Err(error.into()),
     }
 }
@@ -72,7 +78,13 @@ pub(super) async fn drop(context: &StatementContext, drop: &DropView) -> Result<
         Ok(_) => {}
         Err(CoordinatorError::Catalog(
             CatalogError::ViewNotFound { .. } | CatalogError::SchemaNotFound { .. },
-        )) if drop.if_exists => return done(MATERIALIZED_VIEW, &name, "does not exist"),
+        )) if drop.if_exists => {
+            return done(
+                MATERIALIZED_VIEW,
+                &name,
+                "does not exist: nothing was dropped",
+            );
+        }
         Err(error) => return Err(error),
     }
     let dropped = target.catalog.drop_view(&target.ident).await?;
@@ -121,7 +133,11 @@ pub(super) async fn alter(
     let target = context.resolve_table(&alter.name)?;
     let name = ident_name(&target.ident);
     if alter.if_exists && !view_exists(&target).await? {
-        return done(MATERIALIZED_VIEW, &name, "does not exist");
+        return done(
+            MATERIALIZED_VIEW,
+            &name,
+            "does not exist: nothing was changed",
+        );
     }
     let (_, materialization) = load(&target).await?;
     let storage_table = &materialization.storage_table;

@@ -245,11 +245,11 @@ fn arguments_of(
         };
         let Some(name) = name else {
             let what = match &argument.name {
-                Some(name) => format!("argument {name}"),
-                None => "too many arguments".to_owned(),
+                Some(name) => format!("argument {name} is not expected"),
+                None => "there are too many arguments".to_owned(),
             };
             return Err(CoordinatorError::InvalidInput(format!(
-                "{what} not expected: {}",
+                "{what}: {}",
                 usage()
             )));
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::catalog::information_schema::INFORMATION_SCHEMA;
 use ingot_catalog::CatalogError;
 use ingot_catalog::table::ident_name;
 use ingot_engine::schema::{query_schema_of, sql_type_of};
@@ -62,7 +63,7 @@ pub(super) async fn schemas(
 ) -> Result<StatementOutcome> {
     let catalog = context.catalogs.catalog(catalog.as_deref())?;
     let mut names = catalog.list_schemas().await?;
-    names.push("information_schema".to_owned());
+    names.push(INFORMATION_SCHEMA.to_owned());
     names.sort();
     one_column(schema, names, like)
 }
@@ -76,6 +77,14 @@ pub(super) async fn tables(
     let current = ObjectName::new([context.session.schema.as_str()]);
     let name = from.as_ref().unwrap_or(&current);
     let (catalog, schema_name) = context.catalogs.resolve_schema(name)?;
+    if schema_name == INFORMATION_SCHEMA {
+        let catalogs = context.state.catalog_list();
+        let provider = catalogs.catalog(catalog.name());
+        let provider = provider.and_then(|provider| provider.schema(INFORMATION_SCHEMA));
+        let mut names = provider.map_or_else(Vec::new, |provider| provider.table_names());
+        names.sort();
+        return one_column(schema, names, like);
+    }
     let mut names = catalog.list_tables(&schema_name).await?;
     names.extend(catalog.list_views(&schema_name).await?);
     names.sort();

@@ -77,11 +77,14 @@ impl SnapshotProcedure {
                 .await?
             }
             (Self::RollbackToTimestamp, [time]) => {
-                let time = self.text(time)?;
+                let SessionValue::Text(time) = time else {
+                    return Err(no_timestamp(time));
+                };
                 let expression = format!("'{}'", time.replace('\'', "''"));
                 let zone = &context.state.config_options().execution.time_zone;
                 let zone = zone.as_deref().unwrap_or("UTC");
-                let micros = evaluate_timestamp(&expression, zone)?;
+                let micros =
+                    evaluate_timestamp(&expression, zone).map_err(|_| no_timestamp(&expression))?;
                 let millis = micros.div_euclid(1_000);
                 commit_metadata(catalog, ident, |table| {
                     evolve::rollback_to_time(table, millis)
@@ -116,9 +119,17 @@ impl SnapshotProcedure {
                 )));
             }
         };
-        let current = match table.metadata.current_snapshot_id() {
-            Some(id) => format!("current snapshot is {id}"),
-            None => "it has no current snapshot".to_owned(),
+        let current = match (self, values) {
+            (Self::FastForward, [SessionValue::Text(branch), _]) => {
+                match table.references()?.get(branch.as_str()) {
+                    Some(reference) => format!("branch {branch} is at {}", reference.snapshot_id),
+                    None => format!("branch {branch} has no snapshot"),
+                }
+            }
+            _ => match table.metadata.current_snapshot_id() {
+                Some(id) => format!("current snapshot is {id}"),
+                None => "it has no current snapshot".to_owned(),
+            },
         };
         Ok(StatementOutcome::Done {
             message: format!("table {}: {current}", ident_name(ident)),
@@ -147,4 +158,11 @@ impl SnapshotProcedure {
             ))),
         }
     }
+}
+
+fn no_timestamp(given: impl std::fmt::Display) -> CoordinatorError {
+    CoordinatorError::InvalidInput(format!(
+        "the timestamp of rollback_to_timestamp must be written as TIMESTAMP '2026-01-31 12:00:00', \
+         not {given}"
+    ))
 }

@@ -31,7 +31,7 @@ pub(super) async fn create_view(
     let target = context.resolve_table(&create.name)?;
     let name = ident_name(&target.ident);
     if create.if_not_exists && view_exists(&target).await? {
-        return done("view", &name, "already exists");
+        return done("view", &name, "already exists: nothing was created");
     }
     let definition = define_view(context, &target, create, None).await?;
     let put = target
@@ -40,7 +40,7 @@ pub(super) async fn create_view(
     match put.await {
         Ok(_) => done("view", &name, "created"),
         Err(CatalogError::ViewExists { .. }) if create.if_not_exists => {
-            done("view", &name, "already exists")
+            done("view", &name, "already exists: nothing was created")
         }
         Err(error) => Err(error.into()),
     }
@@ -145,7 +145,7 @@ pub(super) async fn drop_view(
         Err(CatalogError::ViewNotFound { .. } | CatalogError::SchemaNotFound { .. })
             if drop.if_exists =>
         {
-            done("view", &name, "does not exist")
+            done("view", &name, "does not exist: nothing was dropped")
         }
         Err(error) => Err(error.into()),
     }

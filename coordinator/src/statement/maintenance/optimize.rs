@@ -15,6 +15,7 @@ use ingot_sql::SortField;
 use ingot_sql::sqlparser::ast::Expr;
 
 use super::arguments::Arguments;
+use super::retention::count;
 use super::{FILE_SIZE_THRESHOLD, SORTED_BY, ZORDER_BY};
 use crate::cluster::UsedPlacement;
 use crate::error::{CoordinatorError, Result};
@@ -63,11 +64,11 @@ pub(super) async fn optimize(
     };
     let report = rewriting.run(files).await?;
     let what = format!(
-        "optimized: {} data files and {} delete files ({}) became {} data files ({})",
-        report.removed_data_files,
-        report.removed_delete_files,
+        "optimized: {} and {} ({}) became {} ({})",
+        count(report.removed_data_files, "data file"),
+        count(report.removed_delete_files, "delete file"),
         format_size(report.removed_bytes),
-        report.added_data_files,
+        count(report.added_data_files, "data file"),
         format_size(report.added_bytes)
     );
     done("table", &table.name(), what)

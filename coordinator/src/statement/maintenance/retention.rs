@@ -1,5 +1,6 @@
 //! `expire_snapshots` and `remove_orphan_files`: what deletes files, and how old they must be.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use ingot_catalog::Catalog;
@@ -152,10 +153,13 @@ fn push_failed(what: &mut String, failed: usize) {
     }
 }
 
-fn count(number: usize, what: &str) -> String {
-    match number {
-        1 => format!("1 {what}"),
-        number => format!("{number} {what}s"),
+pub(super) fn count<N>(number: N, what: &str) -> String
+where
+    N: Display + PartialEq + From<u8>,
+{
+    match number == N::from(1) {
+        true => format!("1 {what}"),
+        false => format!("{number} {what}s"),
     }
 }
 
