@@ -143,8 +143,7 @@ impl Inner {
             )
             .await
             .map_err(|source| self.error(source))?;
-            let reads =
-                |location: &String| own_file == Some(location) || is_in(location, &folder);
+            let reads = |location: &String| own_file == Some(location) || is_in(location, &folder);
             let mut reading = objects
                 .into_iter()
                 .filter(|named| reads(&named.object.content));

@@ -54,6 +54,83 @@ pub fn table_schema_of(query: &DFSchema) -> Result<Schema> {
                 "a column of the query has no name: name it with AS".to_string(),
             ));
         }
+        if !seen.insert(field.name()) {
+            return Err(EngineError::InvalidInput(format!(
+                "the query has two columns named {}: name one of them differently with AS",
+                field.name()
+            )));
+        }
+    }
+    let fields: Fields = arrow_schema.fields().iter().map(nullable).collect();
+    iceberg_schema_of(&ArrowSchema::new(fields))
+}
+
+/// A field that can be null, and everything in it but the keys of maps.
+fn nullable(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::List(element) => DataType::List(nullable(element)),
+        DataType::LargeList(element) => DataType::LargeList(nullable(element)),
+        DataType::FixedSizeList(element, size) => DataType::FixedSizeList(nullable(element), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(nullable).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(nullable_values(entries), *sorted),
+        other => other.clone(),
+    };
+    let field = Field::clone(field)
+        .with_data_type(data_type)
+        .with_nullable(true);
+    Arc::new(field)
+}
+
+fn nullable_values(entries: &FieldRef) -> FieldRef {
+    let DataType::Struct(fields) = entries.data_type() else {
+        return Arc::clone(entries);
+    };
+    let fields = fields.iter().enumerate().map(|(index, field)| match index {
+        0 => Arc::clone(field),
+        _ => nullable(field),
+    });
+    let data_type = DataType::Struct(fields.collect());
+    Arc::new(Field::clone(entries).with_data_type(data_type))
+}
+
+/// A transform in Trino's spelling: `day`, `bucket` with 16, `truncate` with a width.
+///
+/// # Errors
+/// `InvalidInput` when there is none of this name and number.
+pub fn transform_from_text(name: &str, argument: Option<u32>) -> Result<Transform> {
+    match (name.to_ascii_lowercase().as_str(), argument) {
+        ("identity", None) => Ok(Transform::Identity),
+        ("year" | "years", None) => Ok(Transform::Year),
+        ("month" | "months", None) => Ok(Transform::Month),
+        ("day" | "days" | "date", None) => Ok(Transform::Day),
+        ("hour" | "hours" | "date_hour", None) => Ok(Transform::Hour),
+        ("void", None) => Ok(Transform::Void),
+        ("bucket", Some(count)) if count > 0 => Ok(Transform::Bucket(count)),
+        ("truncate", Some(width)) if width > 0 => Ok(Transform::Truncate(width)),
+        ("bucket" | "truncate", _) => Err(EngineError::InvalidInput(format!(
+            "partition transform {name} needs a positive number: {name}(column, 16)"
+        ))),
+        _ => Err(EngineError::InvalidInput(format!(
+            "there is no partition transform {name}: use year, month, day, hour, bucket(column, n), truncate(column, n) or the column itself"
+        ))),
+    }
+}
+
+/// The partition spec of a new table; empty `columns` are an unpartitioned table.
+///
+/// # Errors
+/// `InvalidInput` for an unknown column (with the nearest name), a transform that does not
+/// fit the column's type, and a column partitioned twice in the same way.
+pub fn partition_spec_of(columns: &[PartitionColumn], schema: &Schema) -> Result<PartitionSpec> {
+    if columns.is_empty() {
+        return Ok(PartitionSpec::unpartition_spec());
+    }
+    let mut builder = UnboundPartitionSpec::builder().with_spec_id(0);
+    let invalid = |source| EngineError::iceberg("partitioning", source);
+    let mut seen: HashMap<(i32, String), Transform> = HashMap::new();
+    for partition in columns {
+        let field = find_field(schema, &partition.column, "partition")?;
+        check_transform(field, partition)?;
         let (column, transform) = (&partition.column, partition.transform);
         if let Some(earlier) = seen.insert((field.id, transform.dedup_name()), transform) {
             let what = match earlier == transform {
