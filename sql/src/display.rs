@@ -9,9 +9,9 @@ use crate::name::quote_identifier;
 use crate::parser::interval_text;
 use crate::relation::RelationName;
 use crate::statement::{
-    AlterTableOperation, CatalogSource, ColumnDefinition, ColumnPosition, CopyFormat, CopyInto,
-    CopyMode, ExplainKind, LikePattern, ReferenceKind, ReferenceRetention, RowChange, SessionValue,
-    SetReference, SetReferenceMode, Statement, StatsRelation,
+    AlterTableOperation, AlterViewOperation, CatalogSource, ColumnDefinition, ColumnPosition,
+    CopyFormat, CopyInto, CopyMode, ExplainKind, LikePattern, ReferenceKind, ReferenceRetention,
+    RowChange, SessionValue, SetReference, SetReferenceMode, Statement, StatsRelation,
 };
 use crate::table_properties::{FileFormat, TableProperties, TablePropertyChanges};
 
@@ -95,6 +95,19 @@ impl Display for Statement {
             }
             Self::RefreshMaterializedView { view } => {
                 write!(f, "REFRESH MATERIALIZED VIEW {view}")
+            }
+            Self::AlterView(alter) => {
+                let view = &alter.name;
+                match &alter.operation {
+                    AlterViewOperation::SetComment { comment } => {
+                        write!(f, "COMMENT ON VIEW {view} IS {}", text_or_null(comment))
+                    }
+                    AlterViewOperation::Rename { new_name } => {
+                        f.write_str("ALTER VIEW ")?;
+                        write_if(f, alter.if_exists, "IF EXISTS ")?;
+                        write!(f, "{view} RENAME TO {new_name}")
+                    }
+                }
             }
             Self::AlterMaterializedView(alter) => {
                 f.write_str("ALTER MATERIALIZED VIEW ")?;

@@ -44,6 +44,7 @@ fn collect(statement: &Statement, references: &mut TableReferences) {
         Statement::DropView(drop) => add(&mut references.writes, drop.name.clone()),
         // What a refresh reads is in the view, not in the statement.
         Statement::RefreshMaterializedView { view } => add(&mut references.writes, view.clone()),
+        Statement::AlterView(alter) => add(&mut references.writes, alter.name.clone()),
         Statement::AlterMaterializedView(alter) => {
             add(&mut references.writes, alter.name.clone());
         }

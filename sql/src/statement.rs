@@ -39,6 +39,8 @@ pub enum Statement {
         /// The view whose rows are stored anew.
         view: ObjectName,
     },
+    /// `ALTER VIEW`, `COMMENT ON VIEW`.
+    AlterView(AlterView),
     /// `ALTER MATERIALIZED VIEW`.
     AlterMaterializedView(AlterMaterializedView),
     /// `ALTER TABLE`, `COMMENT ON`.
@@ -395,6 +397,32 @@ pub struct DropView {
     pub if_exists: bool,
     /// Whether it is a materialized view.
     pub materialized: bool,
+}
+
+/// A change of a view that keeps its query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlterView {
+    /// The view.
+    pub name: ObjectName,
+    /// Do nothing when the view does not exist.
+    pub if_exists: bool,
+    /// What changes.
+    pub operation: AlterViewOperation,
+}
+
+/// What `ALTER VIEW` changes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AlterViewOperation {
+    /// `RENAME TO new_name`.
+    Rename {
+        /// The new name; the parts it lacks are those of the old one.
+        new_name: ObjectName,
+    },
+    /// `COMMENT ON VIEW`.
+    SetComment {
+        /// The comment; none removes it.
+        comment: Option<String>,
+    },
 }
 
 /// A change of a materialized view that keeps its query and its rows.

@@ -37,6 +37,9 @@ pub(super) async fn alter_table(
     context: &StatementContext,
     alter: &AlterTable,
 ) -> Result<StatementOutcome> {
+    if let AlterTableOperation::SetColumnComment { column, comment } = &alter.operation {
+        return comment_on_column(context, &alter.name, column, comment.as_deref()).await;
+    }
     let target = context.resolve_table(&alter.name)?;
     let name = ident_name(&target.ident);
     let keeps_rows = matches!(&alter.operation,
@@ -103,6 +106,59 @@ pub(super) async fn alter_table(
             None => Err(CoordinatorError::Unsupported("this ALTER TABLE".to_owned())),
         },
     }
+}
+
+/// `COMMENT ON COLUMN a.b.c`: of the names that the parts can be, the table is the longest that
+/// exists, and what follows the path of a column.
+async fn comment_on_column(
+    context: &StatementContext,
+    name: &ingot_sql::ObjectName,
+    column: &str,
+    comment: Option<&str>,
+) -> Result<StatementOutcome> {
+    let mut table = name.clone();
+    let mut path = vec![column.to_owned()];
+    let mut first_error = None;
+    loop {
+        let error = match find_table(context, &table).await {
+            Ok(target) => {
+                refuse_storage_table(&target)?;
+                let comment = comment.map(str::to_owned);
+                let change = SchemaChange::SetColumnComment { path, comment };
+                return commit(&target, |table| evolve::change_schema(table, &change)).await;
+            }
+            Err(error) => error,
+        };
+        let is_missing = matches!(
+            error,
+            CoordinatorError::NotFound(_)
+                | CoordinatorError::InvalidInput(_)
+                | CoordinatorError::Catalog(
+                    CatalogError::TableNotFound { .. } | CatalogError::SchemaNotFound { .. }
+                )
+        );
+        if !is_missing {
+            return Err(error);
+        }
+        let first_error = first_error.get_or_insert(error);
+        match table.parts.pop() {
+            Some(part) if !table.parts.is_empty() => path.insert(0, part),
+            _ => {
+                let message = format!("{first_error}; write COMMENT ON COLUMN table.column");
+                return Err(CoordinatorError::NotFound(message));
+            }
+        }
+    }
+}
+
+/// The table of this name, if it exists.
+async fn find_table(
+    context: &StatementContext,
+    name: &ingot_sql::ObjectName,
+) -> Result<ResolvedTable> {
+    let target = context.resolve_table(name)?;
+    target.catalog.load_table(&target.ident).await?;
+    Ok(target)
 }
 
 async fn commit(

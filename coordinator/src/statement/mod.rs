@@ -55,6 +55,7 @@ pub async fn execute(context: StatementContext, statement: Statement) -> Result<
         Statement::DropTable(drop) => boxed(ddl::drop_table, &context, drop).await,
         Statement::CreateView(create) => boxed(views::create_view, &context, create).await,
         Statement::DropView(drop) => boxed(views::drop_view, &context, drop).await,
+        Statement::AlterView(alter) => boxed(views::alter, &context, alter).await,
         Statement::RefreshMaterializedView { view } => {
             boxed(refresh::refresh, &context, view).await
         }

@@ -8,7 +8,7 @@ use ingot_catalog::{CatalogError, Materialization, View, ViewDefinition};
 use ingot_engine::materialized_view::sources_of;
 use ingot_engine::write::table_schema_of;
 use ingot_sql::sqlparser::ast;
-use ingot_sql::{CreateView, DropView, ObjectName, Statement};
+use ingot_sql::{AlterView, AlterViewOperation, CreateView, DropView, ObjectName, Statement};
 
 use super::context::{StatementContext, plan_unbound};
 use super::ddl::done;
@@ -148,6 +148,51 @@ pub(super) async fn drop_view(
             done("view", &name, "does not exist: nothing was dropped")
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// `ALTER VIEW [IF EXISTS] name RENAME TO name`, `COMMENT ON VIEW name IS 'text'`
+pub(super) async fn alter(
+    context: &StatementContext,
+    alter: &AlterView,
+) -> Result<StatementOutcome> {
+    let target = context.resolve_table(&alter.name)?;
+    let name = ident_name(&target.ident);
+    if alter.if_exists && !view_exists(&target).await? {
+        return done("view", &name, "does not exist: nothing was changed");
+    }
+    let catalog = target.catalog.as_ref();
+    let view = catalog.load_view(&target.ident).await?;
+    if view.materialization()?.is_some() {
+        return Err(CoordinatorError::Unsupported(format!(
+            "renaming or commenting on materialized view {name}"
+        )));
+    }
+    match &alter.operation {
+        AlterViewOperation::Rename { new_name } => {
+            let schema = target.ident.namespace().as_ref().join(".");
+            let (new_catalog, schema, new_view) = new_name.resolve(catalog.name(), &schema);
+            if new_catalog != catalog.name() {
+                return Err(CoordinatorError::InvalidInput(format!(
+                    "view {name} cannot be renamed into catalog {new_catalog}: create it there"
+                )));
+            }
+            let new_name = ObjectName {
+                parts: vec![new_catalog, schema, new_view],
+            };
+            let new = context.resolve_table(&new_name)?;
+            catalog.rename_view(&target.ident, &new.ident).await?;
+            let renamed = format!("renamed to {}", ident_name(&new.ident));
+            done("view", &name, renamed)
+        }
+        AlterViewOperation::SetComment { comment } => {
+            let definition = ViewDefinition {
+                comment: comment.clone(),
+                ..view.definition()?
+            };
+            catalog.put_view(&target.ident, definition, true).await?;
+            done("view", &name, "changed")
+        }
     }
 }
 

@@ -11,10 +11,14 @@ use super::written_table_name;
 use crate::error::SqlError;
 use crate::name::{ColumnPath, ObjectName};
 use crate::statement::{
-    AlterMaterializedView, AlterTable, AlterTableOperation, ColumnPosition, Statement,
+    AlterMaterializedView, AlterTable, AlterTableOperation, AlterView, AlterViewOperation,
+    ColumnPosition, Statement,
 };
 use crate::table_properties::TablePropertyChanges;
 use crate::types::parse_column_type;
+
+/// The most parts that the name of a field in columns may have.
+const DEEPEST_COLUMN: usize = 100;
 
 pub(super) fn parse_alter(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     let location = parser.location();
@@ -22,9 +26,12 @@ pub(super) fn parse_alter(parser: &mut Parser<'_>) -> Result<Statement, SqlError
     if parser.take_words(&["materialized", "view"]) {
         return parse_alter_materialized_view(parser);
     }
+    if parser.take_word("view") {
+        return parse_alter_view(parser);
+    }
     if !parser.take_word("table") {
         return Err(SqlError::unsupported(
-            "ALTER of anything but a table or materialized view",
+            "ALTER of anything but a table, view or materialized view",
             location,
         ));
     }
@@ -35,6 +42,21 @@ pub(super) fn parse_alter(parser: &mut Parser<'_>) -> Result<Statement, SqlError
         name,
         if_exists,
         operation,
+    }))
+}
+
+/// `ALTER VIEW [IF EXISTS] view RENAME TO name`
+fn parse_alter_view(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
+    let if_exists = parser.take_if_exists();
+    let name = written_table_name(parser)?;
+    if !parser.take_words(&["rename", "to"]) {
+        return Err(parser.expected_here("RENAME TO"));
+    }
+    let new_name = new_table_name(parser)?;
+    Ok(Statement::AlterView(AlterView {
+        name,
+        if_exists,
+        operation: AlterViewOperation::Rename { new_name },
     }))
 }
 
@@ -175,8 +197,7 @@ fn parse_position(parser: &mut Parser<'_>) -> Result<Option<ColumnPosition>, Sql
 
 /// `column`, `struct.field`, `array.element.field`, `map.value.field`
 fn column_path(parser: &mut Parser<'_>) -> Result<ColumnPath, SqlError> {
-    const DEEPEST: usize = 100;
-    let name = parser.object_name(DEEPEST)?;
+    let name = parser.object_name(DEEPEST_COLUMN)?;
     Ok(ColumnPath { parts: name.parts })
 }
 
@@ -262,19 +283,21 @@ fn parse_execute_argument(
     Ok((Some(name), parser.parse_expr()?))
 }
 
-/// `COMMENT ON TABLE name IS 'text'`, `COMMENT ON COLUMN table.column IS NULL`
+/// `COMMENT ON TABLE name IS 'text'`, `COMMENT ON VIEW name IS 'text'`, `COMMENT ON COLUMN
+/// table.column IS NULL`; whether a name of several parts is a column's or a field's of a column is
+/// not known here.
 pub(super) fn parse_comment(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     let location = parser.location();
     parser.expect_word("comment")?;
     parser.expect_word("on")?;
-    let is_column = parser.peek_word("column");
-    if !parser.take_word("table") && !parser.take_word("column") {
+    let (is_column, is_view) = (parser.peek_word("column"), parser.peek_word("view"));
+    if !parser.take_word("table") && !parser.take_word("column") && !parser.take_word("view") {
         return Err(SqlError::unsupported(
-            "COMMENT ON anything but a table or column",
+            "COMMENT ON anything but a table, view or column",
             location,
         ));
     }
-    let mut name = parser.object_name(if is_column { 4 } else { 3 })?;
+    let mut name = parser.object_name(if is_column { DEEPEST_COLUMN } else { 3 })?;
     let column = if is_column { name.parts.pop() } else { None };
     if name.parts.is_empty() {
         return Err(SqlError::syntax(
@@ -288,6 +311,13 @@ pub(super) fn parse_comment(parser: &mut Parser<'_>) -> Result<Statement, SqlErr
     } else {
         Some(parser.string_literal("the comment")?)
     };
+    if is_view {
+        return Ok(Statement::AlterView(AlterView {
+            name,
+            if_exists: false,
+            operation: AlterViewOperation::SetComment { comment },
+        }));
+    }
     let operation = match column {
         Some(column) => AlterTableOperation::SetColumnComment { column, comment },
         None => AlterTableOperation::SetComment { comment },
