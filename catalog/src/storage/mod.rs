@@ -326,6 +326,7 @@ impl Storage {
             paths: Vec<object_store::Result<Path>>,
         }
         let mut batches: HashMap<String, Batch> = HashMap::new();
+        let mut unfinished = Vec::new();
         let mut failed = 0;
         let mut first_error = None;
         for location in locations {
@@ -334,10 +335,7 @@ impl Storage {
             match opened {
                 Ok((store, parsed)) => {
                     if let Some(file) = unfinished_file(&parsed) {
-                        if let Err(error) = self.delete_unfinished(&location, file).await {
-                            failed += 1;
-                            first_error.get_or_insert(error);
-                        }
+                        unfinished.push((location, file));
                         continue;
                     }
                     let batch = batches.entry(parsed.store_key()).or_insert_with(|| Batch {
@@ -352,6 +350,12 @@ impl Storage {
                     failed += 1;
                     first_error.get_or_insert(error);
                 }
+            }
+        }
+        for (location, file) in unfinished {
+            if let Err(error) = self.delete_unfinished(&location, file).await {
+                failed += 1;
+                first_error.get_or_insert(error);
             }
         }
         for batch in batches.into_values() {
