@@ -48,7 +48,10 @@ pub(super) async fn create_table_as(
     let target = context.resolve_table(&create.name)?;
     if create.if_not_exists && ddl::table_exists(&target).await? {
         return Ok(StatementOutcome::Done {
-            message: format!("table {} already exists", ident_name(&target.ident)),
+            message: format!(
+                "table {} already exists: nothing was created",
+                ident_name(&target.ident)
+            ),
         });
     }
     let plan = context.plan_query(&create.query).await?;

@@ -341,7 +341,7 @@ async fn materialized_views_are_kept_whole() {
     let (status, _) = server.call("DELETE", "namespaces/s/views/m", None).await;
     assert_eq!(status, 204);
     error(server.get(&path).await, 404, "NoSuchTableException");
-    // The view's own metadata file stays, as that of every view.
+    // The view's own metadata file goes with it.
     let left = server.files().await;
-    assert_eq!(left.len(), files_before.len() + 1, "{left:?}");
+    assert_eq!(left.len(), files_before.len(), "{left:?}");
 }
