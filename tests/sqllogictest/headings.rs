@@ -54,7 +54,7 @@ const HEADINGS: &[(&str, &[&str])] = &[
     // The types of the parameters are those of the values.
     ("EXECUTE p USING 'q', 2", &["a", "b"]),
     ("EXECUTE p USING 1.5, 1 + 1", &["a", "b"]),
-    ("EXECUTE of_t USING DATE '2026-01-31', 1", &["?", "id"]),
+    ("EXECUTE of_t USING DATE '2026-01-31', 1", &["day", "id"]),
 ];
 
 /// Runs all of them.
@@ -67,7 +67,7 @@ pub async fn run(placement: Placement) {
         "CREATE TABLE t (id bigint, name varchar, place row(city varchar))",
         "INSERT INTO t SELECT 1, 'a', {city: 'Rome'}",
         "PREPARE p FROM SELECT ? AS a, ? + 1 AS b",
-        "PREPARE of_t FROM SELECT ? AS \"?\", id FROM t WHERE id = ?",
+        "PREPARE of_t FROM SELECT ? AS day, id FROM t WHERE id = ?",
     ] {
         run(sql).await.unwrap();
     }
