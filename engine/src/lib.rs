@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod aggregates;
+pub mod assignment;
 pub mod catalog_list;
 pub mod codec;
 pub mod csv;

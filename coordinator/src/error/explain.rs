@@ -246,6 +246,11 @@ fn same_names(message: &str) -> Option<String> {
         message.split_once("require unique expression names but the expression \"")?;
     let (expression, _) = expressions.split_once("\" at position")?;
     let is_column = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '$');
+    // `… AS a`, but not `CAST(… AS …)`.
+    let expression = match expression.rsplit_once(" AS ") {
+        Some((_, alias)) if alias.chars().all(is_column) => alias,
+        _ => expression,
+    };
     let name = match expression.chars().all(is_column) {
         true => expression.rsplit('.').next().unwrap_or(expression),
         false => expression,

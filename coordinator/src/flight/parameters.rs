@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema};
 use arrow_flight::FlightData;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
@@ -91,6 +91,14 @@ pub(super) fn convert_parameters(bound: &RecordBatch, expected: &Schema) -> Resu
                 column.data_type()
             ))
         })?;
+        if is_changed(column, &converted)? {
+            return Err(CoordinatorError::InvalidInput(format!(
+                "parameter {} is {} and has a value that is none of {target}: bind one of that \
+                 type, or write CAST(? AS …)",
+                index + 1,
+                column.data_type()
+            )));
+        }
         fields.push(Arc::new(Field::new(
             field.name(),
             converted.data_type().clone(),
@@ -104,9 +112,37 @@ pub(super) fn convert_parameters(bound: &RecordBatch, expected: &Schema) -> Resu
     )?)
 }
 
+/// Whether numbers became other numbers, or something else, when they were cast.
+fn is_changed(bound: &ArrayRef, converted: &ArrayRef) -> Result<bool> {
+    let (from, to) = (bound.data_type(), converted.data_type());
+    if !from.is_numeric() || from == to {
+        return Ok(false);
+    }
+    if !to.is_numeric() {
+        return Ok(to.is_temporal() || *to == DataType::Boolean);
+    }
+    if to.is_floating() {
+        // A float rounds; it must not become infinite.
+        let doubles = bound.as_primitive_opt::<Float64Type>();
+        let reals = converted.as_primitive_opt::<Float32Type>();
+        return Ok(match (doubles, reals) {
+            (Some(doubles), Some(reals)) => doubles.iter().zip(reals).any(|pair| {
+                matches!(pair, (Some(double), Some(real)) if double.is_finite() && real.is_infinite())
+            }),
+            _ => false,
+        });
+    }
+    let options = CastOptions {
+        safe: true,
+        ..CastOptions::default()
+    };
+    let back = cast_with_options(converted, from, &options)?;
+    Ok(back.as_ref() != bound.as_ref())
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+    use arrow::array::{Float64Array, Int64Array, StringArray};
     use arrow::datatypes::Int32Type;
 
     use super::*;
@@ -140,6 +176,27 @@ mod tests {
         let text: ArrayRef = Arc::new(StringArray::from(vec!["abc"]));
         let batch = RecordBatch::try_from_iter([("0", text)]).unwrap();
         assert!(convert_parameters(&batch, &expects(DataType::Date32)).is_err());
+    }
+
+    #[test]
+    fn numbers_are_not_rounded() {
+        let bound = |value: f64| {
+            let column: ArrayRef = Arc::new(Float64Array::from(vec![Some(value), None]));
+            RecordBatch::try_from_iter_with_nullable([("0", column, true)]).unwrap()
+        };
+        for (value, target, is_taken) in [
+            (2.0, DataType::Int32, true),
+            (1.6, DataType::Int32, false),
+            (1.5, DataType::Decimal128(5, 1), true),
+            (1.25, DataType::Decimal128(5, 1), false),
+            (0.1, DataType::Float32, true),
+            (1e300, DataType::Float32, false),
+        ] {
+            let converted = convert_parameters(&bound(value), &expects(target.clone()));
+            assert_eq!(converted.is_ok(), is_taken, "{value} as {target}");
+        }
+        let days = convert_parameters(&self::bound(vec![Some(5)]), &expects(DataType::Date32));
+        assert!(days.is_err());
     }
 
     #[test]

@@ -16,7 +16,8 @@ use ingot_sql::sqlparser::ast;
 
 use super::context::{bind_parameters, plan_unbound};
 use super::headings::with_headings;
-use super::row_values::insert_statement;
+use super::insert_query::inserted_columns;
+use super::row_values::{insert_statement, table_of};
 use super::session_commands::query_of_values;
 use super::{explain, show};
 use crate::error::Result;
@@ -61,6 +62,9 @@ pub async fn describe(
             None => Ok(no_rows()),
         },
         Statement::Insert(insert) => {
+            if let Some((name, schema)) = table_of(state, &insert.table).await {
+                inserted_columns(&name, &schema, insert)?;
+            }
             let plan = plan_unbound(state, insert_statement(state, insert).await).await?;
             Ok(without_rows(parameters_of(&plan)?))
         }

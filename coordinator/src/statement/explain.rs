@@ -5,9 +5,9 @@ use datafusion::logical_expr::LogicalPlan;
 use ingot_sql::{Explain, ExplainKind, Statement};
 
 use super::context::StatementContext;
+use super::insert_query::plan_insert_query;
 use super::row_change;
 use super::rows::{text_rows, text_schema};
-use super::write;
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
 
@@ -52,7 +52,11 @@ async fn plan_of(context: &StatementContext, statement: &Statement) -> Result<Lo
     match statement {
         Statement::Query(query) => context.plan_query(query).await,
         Statement::CreateTableAs(create) => context.plan_query(&create.query).await,
-        Statement::Insert(insert) => write::plan_insert_query(context, insert).await,
+        Statement::Insert(insert) => {
+            let target = context.resolve_changed_table(&insert.table)?;
+            let table = target.catalog.load_table(&target.ident).await?;
+            plan_insert_query(context, insert, &table).await
+        }
         changes => match row_change::plan_changes(context, changes).await? {
             Some(plan) => Ok(plan),
             None => Err(CoordinatorError::Unsupported(

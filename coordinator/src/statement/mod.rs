@@ -8,6 +8,7 @@ mod ddl;
 mod describe;
 mod explain;
 mod headings;
+mod insert_query;
 mod maintenance;
 mod materialized_views;
 mod procedures;

@@ -6,6 +6,7 @@
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::TableReference;
 use datafusion::execution::SessionState;
+use ingot_engine::table::IcebergTable;
 use ingot_sql::sqlparser::ast::{
     self, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, SelectItem, SetExpr,
     Value,
@@ -16,7 +17,7 @@ use ingot_sql::{Insert, ObjectName};
 pub(super) async fn insert_statement(state: &SessionState, insert: &Insert) -> ast::Statement {
     let mut insert = insert.clone();
     if has_rows(&insert.query.body)
-        && let Some(schema) = schema_of(state, &insert.table).await
+        && let Some((_, schema)) = table_of(state, &insert.table).await
     {
         let types: Vec<Option<DataType>> = match insert.columns.as_slice() {
             [] => {
@@ -38,8 +39,11 @@ pub(super) async fn insert_statement(state: &SessionState, insert: &Insert) -> a
     insert.to_ast()
 }
 
-/// The columns of a table; `None` is left to the planner's own error.
-async fn schema_of(state: &SessionState, table: &ObjectName) -> Option<SchemaRef> {
+/// The name for messages and the columns of a table; `None` is left to the planner's own error.
+pub(super) async fn table_of(
+    state: &SessionState,
+    table: &ObjectName,
+) -> Option<(String, SchemaRef)> {
     let reference = match table.parts.as_slice() {
         [table] => TableReference::bare(table.as_str()),
         [schema, table] => TableReference::partial(schema.as_str(), table.as_str()),
@@ -50,7 +54,11 @@ async fn schema_of(state: &SessionState, table: &ObjectName) -> Option<SchemaRef
     };
     let schema = state.schema_for_ref(reference).ok()?;
     let provider = schema.table(table.object()).await.ok()??;
-    Some(provider.schema())
+    let name = match provider.downcast_ref::<IcebergTable>() {
+        Some(known) => known.table().name(),
+        None => table.parts.join("."),
+    };
+    Some((name, provider.schema()))
 }
 
 /// Whether a row is one of a query's own values: most inserts need not look at their table.
@@ -102,7 +110,9 @@ fn values_of(body: &SetExpr, visit: &mut impl FnMut(usize, &Expr)) {
     }
 }
 
-fn name_fields_of_query(body: &mut SetExpr, types: &[Option<DataType>]) {
+/// Gives the fields of rows among a query's own values the names that they have in the types of
+/// its columns.
+pub(super) fn name_fields_of_query(body: &mut SetExpr, types: &[Option<DataType>]) {
     let name = |index: usize, value: &mut Expr| {
         if let Some(Some(data_type)) = types.get(index) {
             name_fields(value, data_type);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{DmlStatement, LogicalPlan, LogicalPlanBuilder, WriteOp};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use iceberg::TableIdent;
 use iceberg::spec::{DataFile, MAIN_BRANCH, Schema, SortOrder, UnboundPartitionSpec};
 use ingot_catalog::commit::{
@@ -24,8 +24,8 @@ use super::columns::check_names;
 use super::context::StatementContext;
 use super::ddl;
 use super::headings::name_columns;
+use super::insert_query::plan_insert_query;
 use super::row_change;
-use super::row_values::insert_statement;
 use crate::cluster::UsedPlacement;
 use crate::error::{CoordinatorError, Result};
 use crate::queries::WrittenSummary;
@@ -127,7 +127,7 @@ pub(super) async fn insert(
     let table = target.catalog.load_table(&target.ident).await?;
     let branch = insert.branch.as_deref().unwrap_or(MAIN_BRANCH);
     check_branch(&table, branch)?;
-    let query = plan_insert_query(context, insert).await?;
+    let query = plan_insert_query(context, insert, &table).await?;
     if insert.overwrite {
         if branch != MAIN_BRANCH {
             let what = format!("INSERT OVERWRITE of branch {branch}");
@@ -183,27 +183,6 @@ pub(super) async fn copy_into(
         }
     }
     Ok(StatementOutcome::UpdateCount(written.rows as i64))
-}
-
-/// The query of an insert, lined up with its table by DataFusion's planner: column lists,
-/// defaults, casts.
-pub(super) async fn plan_insert_query(
-    context: &StatementContext,
-    insert: &Insert,
-) -> Result<LogicalPlan> {
-    match context
-        .plan(insert_statement(&context.state, insert).await)
-        .await?
-    {
-        LogicalPlan::Dml(DmlStatement {
-            op: WriteOp::Insert(InsertOp::Append | InsertOp::Overwrite),
-            input,
-            ..
-        }) => Ok(Arc::unwrap_or_clone(input)),
-        _ => Err(CoordinatorError::Internal(
-            "an insert was not planned as one".to_owned(),
-        )),
-    }
 }
 
 /// Appends the rows of a query to a branch of a table and returns their number.

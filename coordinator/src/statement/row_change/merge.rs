@@ -16,6 +16,7 @@ use ingot_sql::sqlparser::ast::{
 use ingot_sql::{RowChange, fold_identifier};
 
 use super::super::context::{StatementContext, plan_unbound};
+use super::super::insert_query::refuse_default;
 use super::super::row_values::name_fields;
 use super::query::{
     PlannedChange, Target, derived, expression, named, new_row, quoted, statement_of, template,
@@ -342,6 +343,7 @@ fn inserted_values(
     }
     let mut values: Vec<Option<Expr>> = vec![None; count];
     for (index, value) in indices.into_iter().zip(row) {
+        refuse_default(value, target.schema.field(index).name())?;
         let mut value = value.clone();
         name_fields(&mut value, target.schema.field(index).data_type());
         if values[index].replace(value).is_some() {

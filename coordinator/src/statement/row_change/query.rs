@@ -14,6 +14,7 @@ use datafusion::scalar::ScalarValue;
 use iceberg::spec::{FormatVersion, MAIN_BRANCH};
 use ingot_catalog::commit::check_branch;
 use ingot_catalog::{Catalog, Table, TableVersion};
+use ingot_engine::assignment::check_assignments;
 use ingot_engine::row_change::{CHANGED_TABLE_NAME, ChangedTable};
 use ingot_engine::scan::row_ids::{FILE_COLUMN, POSITION_COLUMN};
 use ingot_engine::schema::query_schema_of;
@@ -234,7 +235,8 @@ impl Target {
         context.plan_in(&self.state, statement_of(select)?).await
     }
 
-    /// The plan with the new rows' columns cast to the table's types, as an insert casts them.
+    /// The plan with the new rows' columns cast to the table's types, as an insert casts them, and
+    /// like there only where nothing is lost ([`check_assignments`]).
     /// In a `CASE` each branch is cast by itself: the branches must not decide on a type of
     /// their own.
     pub(super) fn cast_columns(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -244,6 +246,9 @@ impl Target {
             ));
         };
         let input = &projection.input;
+        let columns = self.schema.fields().iter().map(AsRef::as_ref);
+        let assignments = projection.expr.iter().zip(columns);
+        check_assignments(&self.state, &self.table.name(), input, assignments)?;
         let mut expressions = projection.expr.clone();
         for (expression, field) in expressions.iter_mut().zip(self.schema.fields()) {
             let to_type = |value: Expr| value.cast_to(field.data_type(), input.schema());

@@ -5,6 +5,7 @@ use ingot_sql::RowChange;
 use ingot_sql::sqlparser::ast;
 
 use super::super::context::StatementContext;
+use super::super::insert_query::refuse_default;
 use super::super::row_values::name_fields;
 use super::query::{PlannedChange, Target, expression, named, new_row, template};
 use super::settings::{Command, Settings};
@@ -96,6 +97,7 @@ pub(super) fn assigned_values(
             ));
         };
         let index = target.column_index(column)?;
+        refuse_default(&assignment.value, target.schema.field(index).name())?;
         let mut value = assignment.value.clone();
         name_fields(&mut value, target.schema.field(index).data_type());
         if values[index].replace(value).is_some() {

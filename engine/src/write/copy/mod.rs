@@ -29,6 +29,7 @@ use ingot_sql::{CopyFormat, CopyInto, CopyMode};
 use uuid::Uuid;
 
 use self::ledger::{Ledger, LedgerChange};
+use crate::assignment::check_type;
 use crate::csv::{CsvDialect, CsvOptions, CsvTable, MalformedRecords, Reject, read_rejects};
 use crate::error::{EngineError, Result};
 use crate::functions::file_listing::list_files;
@@ -307,7 +308,7 @@ fn locations(files: &[FileInfo]) -> Vec<String> {
     files.iter().map(|file| file.location.clone()).collect()
 }
 
-/// Files that carry their own schema must have just the columns copied.
+/// Files that carry their own schema must have just the columns copied, of types that these take.
 fn check_columns(table: &Table, expected: &Schema, found: &Schema) -> Result<()> {
     let lacks = |schema: &Schema, of: &Schema| {
         let mut names = of.fields().iter().map(|field| field.name().clone());
@@ -324,6 +325,11 @@ fn check_columns(table: &Table, expected: &Schema, found: &Schema) -> Result<()>
             "the files to copy into table {} have a column {name}, which is not copied: use INSERT INTO … SELECT instead",
             table.name()
         )));
+    }
+    for column in expected.fields() {
+        if let Ok(of_file) = found.field_with_name(column.name()) {
+            check_type(&table.name(), column, of_file.data_type())?;
+        }
     }
     Ok(())
 }
