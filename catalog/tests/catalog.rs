@@ -249,10 +249,10 @@ async fn no_table_gets_the_folder_of_all() {
         folder.path().display().to_string(),
     ] {
         for catalog in [&catalog, &allowing] {
-            let ident = ident("s", "t");
+            let staged = ident("s", "t");
             let staging = stage_create(
                 &**catalog,
-                &ident,
+                &staged,
                 schema(),
                 by_day(),
                 iceberg::spec::SortOrder::unsorted_order(),

@@ -100,7 +100,8 @@ pub(super) async fn execute_prepared(
         None => return Err(unknown_statement(name)),
     };
     if !values.is_empty() {
-        let plan = context.plan_query(&query_of_values(values)?).await?;
+        let query = query_of_values(values)?;
+        let plan = context.plan_query(&query).await?;
         let batches = context.collect(plan).await?;
         context.parameters = batches.into_iter().find(|batch| batch.num_rows() == 1);
     }
