@@ -175,12 +175,15 @@ fn analyzed_types(
     Ok(fields.map(|field| field.data_type().clone()).collect())
 }
 
-/// The value of a constant. A typed constant, such as `DECIMAL '1.5'`, is one too.
+/// The value of a constant. A typed constant, such as `DECIMAL '1.5'`, is one too, and so is
+/// `2.5e0`, which the parser knows as a cast.
 fn constant_of(value: &Expr) -> Option<ScalarValue> {
     match value {
         Expr::Literal(value, _) => Some(value.clone()),
         Expr::Cast(cast) => match cast.expr.as_ref() {
-            Expr::Literal(value, _) if cast.field.data_type().is_decimal() => {
+            Expr::Literal(value, _)
+                if cast.field.data_type().is_decimal() || cast.field.data_type().is_floating() =>
+            {
                 value.cast_to(cast.field.data_type()).ok()
             }
             _ => None,

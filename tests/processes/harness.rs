@@ -165,6 +165,7 @@ impl ProcessCluster {
                 "sql",
                 "--server",
                 &self.flight,
+                "--quiet",
                 "--output",
                 "csv",
                 "-e",

@@ -268,12 +268,14 @@ fn unplanned_expression(message: &str) -> Option<&'static str> {
         message.split_once("Physical plan does not support logical expression ")?;
     let kind = expression.split(['(', ' ']).next()?;
     match kind {
-        "InSubquery" | "Exists" | "ScalarSubquery" | "SetComparison" | "OuterReferenceColumn" => {
-            Some(
-                "a subquery here cannot be planned: refer to columns of the outer query only by \
+        "OuterReferenceColumn" => Some(
+            "columns of an outer query, or of another table in FROM, can be used here only by = in \
+             the WHERE of a subquery",
+        ),
+        "InSubquery" | "Exists" | "ScalarSubquery" | "SetComparison" => Some(
+            "a subquery here cannot be planned: refer to columns of the outer query only by \
                  = in its WHERE, or write it as a join",
-            )
-        }
+        ),
         "WindowFunction" => {
             Some("a window function cannot stand in a condition: compute it in a subquery in FROM")
         }

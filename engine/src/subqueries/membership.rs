@@ -92,12 +92,22 @@ fn rewrite_truth(expression: Expr, schema: &DFSchema) -> Result<Expr> {
             op: op @ (Operator::And | Operator::Or),
             right,
         }) => {
-            let left = rewrite_truth(*left, schema)?;
-            let right = rewrite_truth(*right, schema)?;
+            let left = rewrite_part(*left, schema)?;
+            let right = rewrite_part(*right, schema)?;
             let both = BinaryExpr::new(Box::new(left), op, Box::new(right));
             Ok(Expr::BinaryExpr(both))
         }
         other => rewrite_value(other, schema),
+    }
+}
+
+/// [`rewrite_truth`] of a part of a condition. `IN` becomes a mark there.
+fn rewrite_part(expression: Expr, schema: &DFSchema) -> Result<Expr> {
+    match expression {
+        Expr::InSubquery(test) if !test.negated => {
+            is_found(&test.expr, &test.subquery, schema, Place::Condition)
+        }
+        other => rewrite_truth(other, schema),
     }
 }
 
@@ -113,7 +123,7 @@ fn rewrite_value(expression: Expr, schema: &DFSchema) -> Result<Expr> {
         }) => {
             let mut cases = Vec::with_capacity(when_then_expr.len());
             for (when, then) in when_then_expr {
-                let when = rewrite_truth(*when, schema)?;
+                let when = rewrite_part(*when, schema)?;
                 let then = rewrite_value(*then, schema)?;
                 cases.push((Box::new(when), Box::new(then)));
             }
@@ -138,16 +148,7 @@ fn three_valued(test: InSubquery, schema: &DFSchema, place: Place) -> Result<Exp
         negated,
     } = test;
     let value_may_be_null = value.nullable(schema)?;
-    let is_found = match place {
-        Place::Condition if !is_constant(&value) || !subquery.outer_ref_columns.is_empty() => {
-            Expr::InSubquery(InSubquery::new(value.clone(), subquery.clone(), false))
-        }
-        _ => {
-            let value = as_outer((*value).clone(), schema)?;
-            let found = members(&subquery)?.filter(member().eq(value))?;
-            has_rows(found.build()?)?
-        }
-    };
+    let is_found = is_found(&value, &subquery, schema, place)?;
     let null = || Box::new(lit(ScalarValue::Boolean(None)));
     let mut cases = vec![(Box::new(is_found), Box::new(lit(true)))];
     if value_may_be_null {
@@ -160,6 +161,25 @@ fn three_valued(test: InSubquery, schema: &DFSchema, place: Place) -> Result<Exp
     }
     let case = Expr::Case(Case::new(None, cases, Some(Box::new(lit(false)))));
     Ok(negated_if(negated, case))
+}
+
+/// Whether a row of a subquery is the value; false where that is not known.
+fn is_found(value: &Expr, subquery: &Subquery, schema: &DFSchema, place: Place) -> Result<Expr> {
+    let is_fixed = is_constant(value) && subquery.outer_ref_columns.is_empty();
+    // DataFusion 55 makes two columns of one whose name has no table when it makes a mark.
+    let has_table = subquery
+        .subquery
+        .schema()
+        .iter()
+        .all(|(table, _)| table.is_some());
+    if place == Place::Condition && has_table && !is_fixed {
+        let value = Box::new(value.clone());
+        let test = InSubquery::new(value, subquery.clone(), false);
+        return Ok(Expr::InSubquery(test));
+    }
+    let value = as_outer(value.clone(), schema)?;
+    let found = members(subquery)?.filter(member().eq(value))?;
+    has_rows(found.build()?)
 }
 
 /// Whether a query has rows, by the cheaper way of those that a place has.
@@ -192,7 +212,8 @@ fn has_rows(rows: LogicalPlan) -> Result<Expr> {
         subquery: Arc::new(counted),
         spans: Spans::new(),
     });
-    Ok(count.gt(lit(0_i64)).is_true())
+    // Never null, but DataFusion's physical plan says of some forms of it that it could be.
+    Ok(count.gt(lit(0_i64)))
 }
 
 /// The values of a subquery in a column [`MEMBER`].

@@ -214,7 +214,7 @@ async fn constants_and_other_clauses() {
             "right",
         ),
         (
-            "SELECT 1 IN (SELECT id FROM nb), 2 IN (SELECT id FROM nb)",
+            "SELECT 1 IN (SELECT id FROM nb) AS a, 2 IN (SELECT id FROM nb) AS b",
             "true,",
         ),
         ("SELECT EXISTS (SELECT 1 FROM nb WHERE id > 1)", "false"),

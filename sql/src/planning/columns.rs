@@ -342,6 +342,9 @@ impl VisitorMut for AsWritten {
             Expr::Identifier(name) => fold(name),
             Expr::CompoundIdentifier(names) => names.iter_mut().for_each(fold),
             Expr::Function(function) => fold_name(&mut function.name),
+            Expr::TypedString(typed) if self.for_key => {
+                *expression = Expr::Value(typed.value.clone());
+            }
             Expr::TypedString(typed) => plain_timestamp(&mut typed.data_type),
             Expr::Nested(inner) | Expr::Cast { expr: inner, .. } if self.for_key => {
                 *expression = (**inner).clone();
