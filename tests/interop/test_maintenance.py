@@ -41,10 +41,14 @@ def test_maintained_tables(execute, schema, opened, duck, mode, partitioning):  
         )
         rows.update({id: (f"k{id % 3}", id) for id in range(low, low + 100)})
         check()
-    before = len(list(opened(table).scan().plan_files()))
     execute(f"DELETE FROM {table} WHERE n % 7 = 0")
     rows = {id: row for id, row in rows.items() if row[1] % 7 != 0}
     check()
+    # After a copy-on-write DELETE there may be one file only.
+    execute(f"INSERT INTO {table} VALUES (600, 'k0', 600), (601, 'k1', 601), (602, 'k2', 602)")
+    rows.update({id: (f"k{id % 3}", id) for id in range(600, 603)})
+    check()
+    before = len(list(opened(table).scan().plan_files()))
     execute(f"ALTER TABLE {table} EXECUTE optimize")
     check()
     files = list(opened(table).scan().plan_files())

@@ -21,7 +21,8 @@ pub(super) struct Packing {
 }
 
 /// Divides whole files into at most `target_partitions` scan partitions of about the same number
-/// of bytes. Within one, files keep their order.
+/// of bytes. Within one, the files of a table partition follow each other, in their order: a task
+/// that writes them again has one file open at a time.
 pub(super) fn packed_partitions_of(
     tasks: &[FileTask],
     target_partitions: usize,
@@ -74,8 +75,7 @@ pub(super) fn packed_partitions_of(
         assigned[number].extend(indices);
         emptiest.push(Reverse((before + bytes.max(1), number)));
     }
-    let pieces = assigned.into_iter().map(|mut indices| {
-        indices.sort_unstable();
+    let pieces = assigned.into_iter().map(|indices| {
         let pieces = indices.into_iter();
         pieces
             .map(|index| Piece::whole(index, tasks[index].file_size_in_bytes))

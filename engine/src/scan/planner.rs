@@ -289,6 +289,8 @@ fn store_scan(
         .with_statistics(scan_statistics)
         .with_limit(wanted.limit)
         .with_projection_indices(wanted.projection.cloned())?
+        // Files that were packed together are written together: no partition takes those of another.
+        .with_preserve_order(wanted.packing.is_some())
         .build();
     Ok(DataSourceExec::from_data_source(config))
 }
