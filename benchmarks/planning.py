@@ -25,8 +25,12 @@ import pyarrow
 import pyarrow.parquet
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.conversions import to_bytes
-from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+from pyiceberg.manifest import (
+    DataFile, DataFileContent, FileFormat, ManifestEntry, ManifestEntryStatus, ManifestFile,
+)
 from pyiceberg.schema import Schema
+from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
 from pyiceberg.types import LongType, NestedField, StringType
 
@@ -41,6 +45,24 @@ IDS_IN_FILE = 1_000
 COLD_TARGET_SECONDS = 1.0
 WARM_TARGET_SECONDS = 0.1
 SMALL_CACHE_BYTES = 32 * 2**20
+
+
+class ManyManifests(_FastAppendFiles):
+    """An append that writes a manifest for each hundred files. A commit for each would write a
+    manifest list and a metadata file that grow with every commit: most of an hour."""
+
+    def _manifests(self) -> list[ManifestFile]:
+        files = self._added_data_files
+        return [self.manifest_of(files[first:first + FILES_IN_MANIFEST])
+                for first in range(0, len(files), FILES_IN_MANIFEST)]
+
+    def manifest_of(self, files: list[DataFile]) -> ManifestFile:
+        with self.new_manifest_writer(self._transaction.table_metadata.spec()) as writer:
+            for file in files:
+                writer.add(ManifestEntry.from_args(
+                    status=ManifestEntryStatus.ADDED, snapshot_id=self.snapshot_id,
+                    sequence_number=None, file_sequence_number=None, data_file=file))
+        return writer.to_manifest_file()
 
 
 def make_table(folder: pathlib.Path, manifests: int) -> tuple[str, int]:
@@ -62,12 +84,10 @@ def make_table(folder: pathlib.Path, manifests: int) -> tuple[str, int]:
     columns = table.schema().as_arrow()
     pyarrow.parquet.write_table(
         pyarrow.table({"id": [real_id], "name": ["the one"]}, schema=columns), real_path)
-    for manifest in range(manifests):
-        with table.transaction() as transaction, \
-                transaction.update_snapshot().fast_append() as append:
-            for number in range(FILES_IN_MANIFEST):
-                file = manifest * FILES_IN_MANIFEST + number
-                append.append_data_file(data_file(data, file, real_path.stat().st_size))
+    with table.transaction() as transaction, \
+            ManyManifests(Operation.APPEND, transaction, table.io) as append:
+        for file in range(manifests * FILES_IN_MANIFEST):
+            append.append_data_file(data_file(data, file, real_path.stat().st_size))
     return table.metadata_location, real_id
 
 

@@ -160,17 +160,9 @@ async fn merge_on_read_of_partitions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deletion_vectors() {
-    let version = "format_version = 3";
-    run(
-        seed(),
-        &format!("{version}, {SMALL_GROUPS}, {MERGE_ON_READ}"),
-    )
-    .await;
-    run(
-        seed(),
-        &format!("{version}, {PARTITIONED}, {MERGE_ON_READ}"),
-    )
-    .await;
+    for properties in with_deletion_vectors() {
+        run(seed(), &properties).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

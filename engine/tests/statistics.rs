@@ -1,102 +1,21 @@
 //! What `ANALYZE` finds out changes plans.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+mod lakehouse;
 
 use arrow::array::AsArray;
 use datafusion::common::stats::Precision;
-use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::displayable;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
-use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
-use datafusion::prelude::SessionContext;
-use iceberg::spec::{SortOrder, UnboundPartitionSpec};
-use iceberg::{NamespaceIdent, TableIdent};
-use ingot_catalog::commit::{append_files, commit_staged, commit_statistics, stage_create};
-use ingot_catalog::database::Database;
-use ingot_catalog::sql_catalog::SqlCatalog;
+use ingot_catalog::Table;
+use ingot_catalog::commit::commit_statistics;
 use ingot_catalog::statistics::ColumnSketch;
-use ingot_catalog::{Catalog, Storage, StorageConfig, Table};
 use ingot_engine::aggregates::distinct_values;
-use ingot_engine::catalog_list::CatalogList;
-use ingot_engine::runtime::{RuntimeOptions, build_runtime};
-use ingot_engine::scan::ScanServices;
-use ingot_engine::session::{SessionOptions, new_session_state};
-use ingot_engine::write::{WriteOptions, decode_written_files, plan_write, table_schema_of};
 use uuid::Uuid;
 
-struct Lakehouse {
-    _folder: tempfile::TempDir,
-    catalog: Arc<dyn Catalog>,
-    catalogs: Arc<CatalogList>,
-    runtime: Arc<RuntimeEnv>,
-}
+use lakehouse::Lakehouse;
 
 impl Lakehouse {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::new(StorageConfig::default());
-        let database = Database::connect_sqlite(&folder.path().join("catalog.db"))
-            .await
-            .unwrap();
-        let warehouse = folder.path().join("warehouse").display().to_string();
-        let catalog: Arc<dyn Catalog> =
-            SqlCatalog::open("iceberg", database, Arc::clone(&storage), &warehouse)
-                .await
-                .unwrap();
-        catalog.create_schema("s", HashMap::new()).await.unwrap();
-        let runtime = build_runtime(Arc::clone(&storage), &RuntimeOptions::default()).unwrap();
-        let catalogs = CatalogList::new(vec![Arc::clone(&catalog)], ScanServices::new(storage));
-        Self {
-            _folder: folder,
-            catalog,
-            catalogs,
-            runtime,
-        }
-    }
-
-    fn context(&self) -> SessionContext {
-        let options = SessionOptions {
-            target_partitions: 2,
-            default_schema: "s".to_string(),
-            ..SessionOptions::default()
-        };
-        let runtime = Arc::clone(&self.runtime);
-        SessionContext::new_with_state(new_session_state(runtime, &self.catalogs, &options))
-    }
-
-    async fn plan(&self, sql: &str) -> Arc<dyn ExecutionPlan> {
-        let frame = self.context().sql(sql).await.unwrap();
-        frame.create_physical_plan().await.unwrap()
-    }
-
-    async fn write(&self, table: &Table, sql: &str) -> Vec<iceberg::spec::DataFile> {
-        let plan = self.plan(sql).await;
-        let plan = plan_write(table, plan, &WriteOptions::new(Uuid::now_v7())).unwrap();
-        let batches = collect(plan, self.context().task_ctx()).await.unwrap();
-        decode_written_files(&batches, table).unwrap()
-    }
-
-    async fn create(&self, name: &str, sql: &str) -> Table {
-        let frame = self.context().sql(sql).await.unwrap();
-        let schema = table_schema_of(frame.schema()).unwrap();
-        let ident = TableIdent::new(NamespaceIdent::new("s".to_string()), name.to_string());
-        let staged = stage_create(
-            self.catalog.as_ref(),
-            &ident,
-            schema,
-            UnboundPartitionSpec::default(),
-            SortOrder::unsorted_order(),
-            HashMap::new(),
-        )
-        .await
-        .unwrap();
-        let files = self.write(staged.table(), sql).await;
-        commit_staged(self.catalog.as_ref(), staged, files)
-            .await
-            .unwrap()
-    }
-
     /// What `ANALYZE` does, for one column.
     async fn analyze(&self, table: &Table, column: &str) -> u64 {
         let name = table.ident.name();
@@ -161,10 +80,7 @@ async fn scans_know_distinct_values_of_the_table_also_after_appends() {
     assert_eq!(counts().await, (Precision::Exact(1_000), known.clone()));
 
     let table = lakehouse.catalog.load_table(&table.ident).await.unwrap();
-    let files = lakehouse.write(&table, &keyed_rows(500, 9)).await;
-    append_files(lakehouse.catalog.as_ref(), &table, files, BTreeMap::new())
-        .await
-        .unwrap();
+    lakehouse.append(&table, &keyed_rows(500, 9)).await;
     assert_eq!(counts().await, (Precision::Exact(1_500), known));
     // What is not exact answers no query.
     let rows = lakehouse

@@ -2,68 +2,16 @@
 //! `information_schema`, pruning, and reading files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+mod lakehouse;
 
 use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
-use datafusion::execution::runtime_env::RuntimeEnv;
-use datafusion::physical_plan::{collect, displayable};
-use datafusion::prelude::SessionContext;
-use iceberg::spec::{SortOrder, UnboundPartitionSpec};
-use iceberg::{NamespaceIdent, TableIdent};
-use ingot_catalog::commit::{append_files, commit_staged, stage_create};
-use ingot_catalog::database::Database;
-use ingot_catalog::sql_catalog::SqlCatalog;
-use ingot_catalog::{Catalog, Storage, StorageConfig, Table};
-use ingot_engine::catalog_list::CatalogList;
-use ingot_engine::runtime::{RuntimeOptions, build_runtime};
-use ingot_engine::scan::ScanServices;
-use ingot_engine::session::{SessionOptions, new_session_state};
-use ingot_engine::write::{WriteOptions, decode_written_files, plan_write, table_schema_of};
+use datafusion::physical_plan::displayable;
 use ingot_sql::{Statement, parse_statement};
-use uuid::Uuid;
 
-struct Lakehouse {
-    folder: tempfile::TempDir,
-    catalog: Arc<dyn Catalog>,
-    catalogs: Arc<CatalogList>,
-    runtime: Arc<RuntimeEnv>,
-}
+use lakehouse::Lakehouse;
 
 impl Lakehouse {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = Storage::new(StorageConfig::default());
-        let database = Database::connect_sqlite(&folder.path().join("catalog.db"))
-            .await
-            .unwrap();
-        let warehouse = folder.path().join("warehouse").display().to_string();
-        let catalog: Arc<dyn Catalog> =
-            SqlCatalog::open("iceberg", database, Arc::clone(&storage), &warehouse)
-                .await
-                .unwrap();
-        catalog.create_schema("s", HashMap::new()).await.unwrap();
-        let runtime = build_runtime(Arc::clone(&storage), &RuntimeOptions::default()).unwrap();
-        let catalogs = CatalogList::new(vec![Arc::clone(&catalog)], ScanServices::new(storage));
-        Self {
-            folder,
-            catalog,
-            catalogs,
-            runtime,
-        }
-    }
-
-    fn context(&self) -> SessionContext {
-        let options = SessionOptions {
-            target_partitions: 3,
-            default_schema: "s".to_string(),
-            ..SessionOptions::default()
-        };
-        let runtime = Arc::clone(&self.runtime);
-        SessionContext::new_with_state(new_session_state(runtime, &self.catalogs, &options))
-    }
-
     /// Runs a query as the coordinator does: parsed by the dialect, planned by DataFusion.
     async fn try_query(&self, sql: &str) -> Result<Vec<RecordBatch>, String> {
         let statement = parse_statement(sql).map_err(|error| error.to_string())?;
@@ -84,41 +32,6 @@ impl Lakehouse {
     async fn query(&self, sql: &str) -> String {
         let batches = self.try_query(sql).await.unwrap();
         pretty_format_batches(&batches).unwrap().to_string()
-    }
-
-    async fn write(&self, table: &Table, sql: &str) -> Vec<iceberg::spec::DataFile> {
-        let frame = self.context().sql(sql).await.unwrap();
-        let plan = frame.create_physical_plan().await.unwrap();
-        let plan = plan_write(table, plan, &WriteOptions::new(Uuid::now_v7())).unwrap();
-        let batches = collect(plan, self.context().task_ctx()).await.unwrap();
-        decode_written_files(&batches, table).unwrap()
-    }
-
-    async fn create(&self, name: &str, sql: &str) -> Table {
-        let frame = self.context().sql(sql).await.unwrap();
-        let schema = table_schema_of(frame.schema()).unwrap();
-        let ident = TableIdent::new(NamespaceIdent::new("s".to_string()), name.to_string());
-        let staged = stage_create(
-            self.catalog.as_ref(),
-            &ident,
-            schema,
-            UnboundPartitionSpec::default(),
-            SortOrder::unsorted_order(),
-            HashMap::new(),
-        )
-        .await
-        .unwrap();
-        let files = self.write(staged.table(), sql).await;
-        commit_staged(self.catalog.as_ref(), staged, files)
-            .await
-            .unwrap()
-    }
-
-    async fn append(&self, table: &Table, sql: &str) -> Table {
-        let files = self.write(table, sql).await;
-        append_files(self.catalog.as_ref(), table, files, BTreeMap::new())
-            .await
-            .unwrap()
     }
 }
 

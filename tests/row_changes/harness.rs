@@ -359,3 +359,10 @@ pub const MERGE_ON_READ: &str = "\"write.delete.mode\" = 'merge-on-read', \
     \"write.update.mode\" = 'merge-on-read', \"write.merge.mode\" = 'merge-on-read'";
 pub const SMALL_GROUPS: &str = "\"write.parquet.row-group-limit\" = 7";
 pub const PARTITIONED: &str = "partitioning = ARRAY['kind', 'bucket(id, 2)']";
+
+/// Properties of tables whose deleted rows are kept as deletion vectors: files of several row groups,
+/// and partitions.
+pub fn with_deletion_vectors() -> [String; 2] {
+    [SMALL_GROUPS, PARTITIONED]
+        .map(|layout| format!("format_version = 3, {layout}, {MERGE_ON_READ}"))
+}
