@@ -5,8 +5,14 @@
 #[path = "processes/harness.rs"]
 mod harness;
 
+#[path = "processes/killed.rs"]
+mod killed;
+
 #[path = "processes/object_storage.rs"]
 mod object_storage;
+
+#[path = "crashes/references.rs"]
+mod references;
 
 #[path = "processes/rest_catalog.rs"]
 mod rest_catalog;

@@ -137,6 +137,11 @@ impl ProcessCluster {
         }
     }
 
+    /// Where it takes statements over Flight SQL.
+    pub fn flight(&self) -> &str {
+        &self.flight
+    }
+
     /// Where it serves its tables to others.
     pub fn rest_uri(&self) -> String {
         format!("http://{}/iceberg", self.http)
