@@ -19,8 +19,7 @@ use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::proto::ExecutionPlanEncodeCtx;
 use datafusion::physical_plan::{
     ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
-    ExecutionPlanProperties, InputDistributionRequirements, PlanProperties, ReplaceChildrenOptions,
-    StatisticsArgs,
+    InputDistributionRequirements, PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
 };
 use datafusion_proto::protobuf::PhysicalPlanNode;
 
@@ -34,18 +33,18 @@ pub struct BroadcastJoinExec {
 }
 
 impl BroadcastJoinExec {
+    /// The join behind this operator. Its left side must have one partition when it is executed; while
+    /// a plan is cut into stages it may have several for a moment.
+    ///
     /// # Errors
-    /// When the join does not collect its left side, would return rows of that side that have no
-    /// match (each task would), or has a left side of several partitions.
+    /// When the join does not collect its left side, or would return rows of that side that have no
+    /// match: each task would.
     pub fn try_new(join: HashJoinExec) -> DataFusionResult<Self> {
         if *join.partition_mode() != PartitionMode::CollectLeft || !Self::is_right_for(&join) {
             return plan_err!(
                 "a join of type {} cannot have its left side in every task",
                 join.join_type()
             );
-        }
-        if join.left().output_partitioning().partition_count() != 1 {
-            return plan_err!("the side of a join that every task reads must be one partition");
         }
         Ok(Self {
             join: Arc::new(join),
