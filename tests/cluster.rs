@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "cluster/early_filters.rs"]
+mod early_filters;
+
 #[path = "cluster/harness.rs"]
 mod harness;
 

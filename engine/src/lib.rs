@@ -4,6 +4,7 @@
 
 pub mod aggregates;
 pub mod assignment;
+pub mod broadcast_join;
 pub mod catalog_list;
 pub mod codec;
 pub mod csv;

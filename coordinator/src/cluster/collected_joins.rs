@@ -1,48 +1,61 @@
 //! Joins that collect one side, in plans for the workers.
 //!
-//! DataFusion collects the build side of a hash join when it is small, whatever the join's type.
-//! Ballista 55 broadcasts such a side to all tasks where that is right, and else makes the join a
-//! partitioned one. It does so after the rest was planned: an aggregate above a join that was planned
-//! for one partition then gets several, and each of them has a result of its own. So whatever Ballista
-//! would take back must not be collected in the first place.
+//! DataFusion collects the build side of a hash join when it is small, whatever the join's type. On
+//! the workers every task has the whole of that side then, which is right for some types only; the
+//! others are made partitioned as soon as the sides were chosen, so that all that is planned above
+//! knows of it. What is collected in the end is put behind [`BroadcastJoinExec`], where Ballista 55
+//! does not choose again: it would collect sides of partitioned joins too, after both sides were
+//! partitioned for nothing.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ballista_core::extension::SessionConfigExt;
 use datafusion::catalog::Session;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, Result};
+use datafusion::common::Result;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
-use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
-use datafusion::prelude::SessionConfig;
+use ingot_engine::broadcast_join::BroadcastJoinExec;
+
+use super::key_filters::with_key_filters;
+use super::placement::scan_bytes;
 
 /// The rule of DataFusion that chooses which joins collect a side.
 const JOIN_SELECTION: &str = "join_selection";
 
-/// Ballista counts at most so many bytes for a value of a row whose size it does not know.
+/// A side is collected if it is known to take less memory than this, in bytes.
+const COLLECTED_LIMIT_BYTES: usize = 128 << 20;
+
+/// Bytes of a value of variable length of which nothing is known.
 const VALUE_BYTES: usize = 32;
 
+/// A scan of at most so many bytes of files, in one partition, is read by every task that needs it.
+/// As a stage of its own, one task would read it while the others wait.
+const READ_BY_ALL_BYTES: u64 = 1 << 20;
+
 /// The physical optimizer rules of `state`, with one more that makes the joins partitioned whose
-/// collected side Ballista would not broadcast: right after those joins were chosen.
+/// collected side must not be in every task: right after those joins were chosen.
 pub(super) fn rules_with_broadcasts(
     state: &SessionState,
-    config: &SessionConfig,
 ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = Vec::new();
     for rule in state.physical_optimizers() {
         rules.push(Arc::clone(rule));
         if rule.name() == JOIN_SELECTION {
-            rules.push(Arc::new(OnlyBroadcasts {
-                limit_bytes: config.ballista_broadcast_join_threshold_bytes(),
-            }));
+            rules.push(Arc::new(OnlyBroadcasts));
         }
     }
     rules
@@ -50,9 +63,7 @@ pub(super) fn rules_with_broadcasts(
 
 /// See [`rules_with_broadcasts`].
 #[derive(Debug)]
-struct OnlyBroadcasts {
-    limit_bytes: usize,
-}
+struct OnlyBroadcasts;
 
 impl PhysicalOptimizerRule for OnlyBroadcasts {
     fn optimize(
@@ -61,9 +72,12 @@ impl PhysicalOptimizerRule for OnlyBroadcasts {
         _config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let rewritten = plan.transform_up(|node| {
-            let Some(join) = taken_back(&node, self.limit_bytes) else {
+            let Some(join) = collecting(&node) else {
                 return Ok(Transformed::no(node));
             };
+            if BroadcastJoinExec::is_right_for(join) && is_surely_small(join.left().as_ref()) {
+                return Ok(Transformed::no(node));
+            }
             let partitioned = join
                 .builder()
                 .with_partition_mode(PartitionMode::Partitioned)
@@ -82,8 +96,8 @@ impl PhysicalOptimizerRule for OnlyBroadcasts {
     }
 }
 
-/// Plans as DataFusion does, and once more without collecting any side when the sizes that the
-/// finished plan knows would make Ballista take a join back after all.
+/// Plans as DataFusion does, puts the joins that collect a side behind [`BroadcastJoinExec`], and
+/// filters early by the keys of joins.
 #[derive(Debug)]
 pub(super) struct BroadcastPlanner;
 
@@ -96,72 +110,100 @@ impl QueryPlanner for BroadcastPlanner {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::default();
         let plan = planner.create_physical_plan(logical, session).await?;
-        let limit_bytes = session.config().ballista_broadcast_join_threshold_bytes();
-        let mut is_kept = true;
-        plan.apply(|node| {
-            is_kept &= taken_back(node, limit_bytes).is_none();
-            Ok(match is_kept {
-                true => TreeNodeRecursion::Continue,
-                false => TreeNodeRecursion::Stop,
-            })
-        })?;
-        let state = session.as_any().downcast_ref::<SessionState>();
-        match state {
-            Some(state) if !is_kept => {
-                let partitioned = without_collecting(state);
-                planner.create_physical_plan(logical, &partitioned).await
-            }
-            _ => Ok(plan),
-        }
+        with_key_filters(with_broadcasts(plan)?, session.config_options())
     }
 }
 
-/// A session in which no join collects a side.
-fn without_collecting(state: &SessionState) -> SessionState {
-    let mut config = state.config().clone();
-    for limit in ["threshold", "threshold_rows"] {
-        let name = format!("datafusion.optimizer.hash_join_single_partition_{limit}");
-        config = config.set_u64(&name, 0);
-    }
-    SessionStateBuilder::new_from_existing(state.clone())
-        .with_config(config)
-        .build()
+/// The plan with every join that collects a side as a [`BroadcastJoinExec`].
+fn with_broadcasts(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let rewritten = plan.transform_up(|node| {
+        let Some(join) = collecting(&node).filter(|join| BroadcastJoinExec::is_right_for(join))
+        else {
+            return Ok(Transformed::no(node));
+        };
+        let collected = match join.left().downcast_ref::<CoalescePartitionsExec>() {
+            Some(coalesce) if coalesce.fetch().is_none() => coalesce.input(),
+            _ => join.left(),
+        };
+        // Ballista ends a stage below a node that brings partitions together, even if it is one.
+        let left: Arc<dyn ExecutionPlan> = match is_read_by_all(collected) {
+            true => Arc::clone(collected),
+            false => Arc::new(CoalescePartitionsExec::new(Arc::clone(collected))),
+        };
+        let join = join
+            .builder()
+            .with_new_children(vec![left, Arc::clone(join.right())])?
+            .build()?;
+        Ok(Transformed::yes(Arc::new(BroadcastJoinExec::try_new(
+            join,
+        )?)))
+    })?;
+    Ok(rewritten.data)
 }
 
-/// The join, if `node` is one that collects a side and that Ballista may make a partitioned one.
-fn taken_back(node: &Arc<dyn ExecutionPlan>, limit_bytes: usize) -> Option<&HashJoinExec> {
+/// The join, if `node` is one that collects a side. A join for NOT IN always does; such queries run
+/// in the coordinator.
+fn collecting(node: &Arc<dyn ExecutionPlan>) -> Option<&HashJoinExec> {
     let join = node.downcast_ref::<HashJoinExec>()?;
-    // A join for NOT IN always collects; such queries run in the coordinator.
     let is_collecting = *join.partition_mode() == PartitionMode::CollectLeft && !join.null_aware;
-    let is_kept = is_broadcast_safe(*join.join_type())
-        && is_surely_smaller(join.left().as_ref(), limit_bytes);
-    (is_collecting && !is_kept).then_some(join)
+    is_collecting.then_some(join)
 }
 
-/// Whether no row is returned because the collected side had no match: every task would return it.
-fn is_broadcast_safe(join_type: JoinType) -> bool {
-    matches!(
-        join_type,
-        JoinType::Inner
-            | JoinType::Right
-            | JoinType::RightSemi
-            | JoinType::RightAnti
-            | JoinType::RightMark
-    )
+/// Whether every task reads this side of a join itself: a small scan in one partition.
+fn is_read_by_all(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.output_partitioning().partition_count() == 1
+        && is_scan(plan)
+        && scan_bytes(plan) <= READ_BY_ALL_BYTES
 }
 
-/// Whether Ballista knows that the rows take less than the limit.
-fn is_surely_smaller(plan: &dyn ExecutionPlan, limit_bytes: usize) -> bool {
-    let Ok(statistics) = StatisticsContext::new().compute(plan, &StatisticsArgs::new()) else {
-        return false;
-    };
-    let known = |count: Option<&usize>| count.copied().filter(|count| *count > 0);
-    let bytes = known(statistics.total_byte_size.get_value());
-    let of_rows = || {
-        let rows = known(statistics.num_rows.get_value())?;
-        Some(rows.saturating_mul(VALUE_BYTES * plan.schema().fields().len().max(1)))
-    };
-    bytes
-        .or_else(of_rows)
-        .is_some_and(|size| size < limit_bytes)
+/// Whether the plan reads files and does little more.
+fn is_scan(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
+        return scan
+            .data_source()
+            .downcast_ref::<FileScanConfig>()
+            .is_some();
+    }
+    let does_little = plan.downcast_ref::<FilterExec>().is_some()
+        || plan.downcast_ref::<ProjectionExec>().is_some()
+        || plan.downcast_ref::<BroadcastJoinExec>().is_some();
+    does_little && plan.children().into_iter().all(is_scan)
+}
+
+/// Whether the rows are known to take less than the limit.
+fn is_surely_small(plan: &dyn ExecutionPlan) -> bool {
+    known_bytes(plan).is_some_and(|bytes| bytes < COLLECTED_LIMIT_BYTES)
+}
+
+/// About the memory that the plan's rows take, in bytes, if that is known.
+pub(super) fn known_bytes(plan: &dyn ExecutionPlan) -> Option<usize> {
+    let statistics = StatisticsContext::new()
+        .compute(plan, &StatisticsArgs::new())
+        .ok()?;
+    let rows = trusted(&statistics.num_rows);
+    trusted(&statistics.total_byte_size)
+        .or_else(|| rows.map(|rows| rows.saturating_mul(row_bytes(plan))))
+}
+
+/// About how many rows the plan has, if that is known.
+pub(super) fn known_rows(plan: &dyn ExecutionPlan) -> Option<usize> {
+    let statistics = StatisticsContext::new()
+        .compute(plan, &StatisticsArgs::new())
+        .ok()?;
+    trusted(&statistics.num_rows)
+}
+
+/// Estimates that are 0 are mostly wrong.
+fn trusted(estimate: &Precision<usize>) -> Option<usize> {
+    estimate.get_value().copied().filter(|count| *count > 0)
+}
+
+/// About the memory of a row, in bytes.
+fn row_bytes(plan: &dyn ExecutionPlan) -> usize {
+    let schema = plan.schema();
+    let widths = schema
+        .fields()
+        .iter()
+        .map(|field| field.data_type().primitive_width().unwrap_or(VALUE_BYTES));
+    widths.sum::<usize>().max(1)
 }

@@ -6,31 +6,27 @@ use std::time::{Duration, Instant};
 
 use ballista_core::JobId;
 use ballista_core::client::BallistaClient;
-use ballista_core::config::{
-    BALLISTA_CLIENT_IO_RETRIES_TIMES, BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS,
-};
 use ballista_core::error::BallistaError;
-use ballista_core::extension::SessionConfigExt;
-use ballista_core::optimizer::with_ballista_optimizer_rules;
 use ballista_core::serde::protobuf::job_status::Status;
 use ballista_core::serde::protobuf::{JobStatus, PartitionLocation};
 use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphBox};
 use ballista_scheduler::state::execution_stage::ExecutionStage;
-use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
-use super::collected_joins::{BroadcastPlanner, rules_with_broadcasts};
+use super::cluster_session::{FETCH_PAUSE_MILLIS, FETCH_TRIES, cluster_session};
 use super::execution::{ExecuteOptions, Inner, PlannedQuery};
 use super::failure::{ballista_failure, is_broken_connection, job_failure};
 use super::local::add_scan;
 use super::placement::no_workers;
 use super::progress::{ProgressCounts, QueryProgress};
+use super::result_order::ResultOrder;
 use super::results::BatchSender;
-use super::scheduler::{Cluster, MAX_MESSAGE_BYTES};
-use super::shuffle_order::SortAfterShuffle;
+use super::scheduler::{Cluster, MAX_MESSAGE_BYTES, total_slots};
 use crate::error::{CoordinatorError, Result};
 
 /// How often a job's progress is looked at.
@@ -49,12 +45,12 @@ const HELD_RESULT_BYTES: i64 = 16 << 20;
 /// Results that are fetched at the same time.
 const CONCURRENT_FETCHES: usize = 4;
 
+/// Tries to see a job that has ended, and the pause between them.
+const GRAPH_TRIES: usize = 100;
+const GRAPH_PAUSE: Duration = Duration::from_millis(2);
+
 /// Status messages that may wait; the job's state is also polled.
 const STATUS_BUFFER: usize = 256;
-
-/// Tries to reach a worker for a result, and the pause between them in milliseconds.
-const FETCH_TRIES: u8 = 2;
-const FETCH_PAUSE_MILLIS: u64 = 200;
 
 /// Why a run of a job gave no result.
 pub(super) enum RunError {
@@ -123,16 +119,29 @@ async fn run_once(
     for location in locations {
         fetches.push(clients.fetch(location).await?);
     }
-    let mut batches = futures::stream::iter(fetches)
-        .buffered(CONCURRENT_FETCHES)
-        .try_flatten()
-        .map_err(lost);
+    let partitions = futures::stream::iter(fetches).buffered(CONCURRENT_FETCHES);
+    let mut batches = match &job.order {
+        None => partitions.try_flatten().map_err(lost).boxed(),
+        Some(order) => {
+            let partitions: Vec<_> = partitions.try_collect().await.map_err(lost)?;
+            match partitions.is_empty() {
+                true => futures::stream::empty().boxed(),
+                false => order
+                    .merge(partitions, &planned.state)
+                    .map_err(CoordinatorError::from)?
+                    .map_err(not_merged)
+                    .boxed(),
+            }
+        }
+    };
     if held < HELD_RESULT_BYTES {
         let held_batches: Vec<_> = batches.try_collect().await?;
+        job.report(&options.progress).await;
         for batch in held_batches {
             sender.send(batch).await?;
         }
     } else {
+        job.report(&options.progress).await;
         while let Some(batch) = batches.try_next().await? {
             sender.send(batch).await?;
         }
@@ -140,41 +149,23 @@ async fn run_once(
     Ok(())
 }
 
-fn lost(error: impl std::fmt::Display) -> RunError {
-    RunError::Again(crate::error::one_line(&error.to_string()))
+/// Why sorted partitions did not become one: mostly one of them could not be read.
+fn not_merged(error: DataFusionError) -> RunError {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => RunError::Final(error.into()),
+        _ => lost(error),
+    }
 }
 
-/// A session for planning on the workers: `state` with the settings that Ballista needs.
-pub(super) fn cluster_session(state: &SessionState, slots: usize) -> SessionState {
-    let config = state
-        .config()
-        .clone()
-        .upgrade_for_ballista()
-        // The catalogs are those of `state`: building must not put an empty one in their place.
-        .with_create_default_catalog_and_schema(false)
-        .with_target_partitions(slots.max(1))
-        .with_ballista_adaptive_query_planner(false)
-        .with_ballista_grpc_client_max_message_size(MAX_MESSAGE_BYTES)
-        // A lost worker is known from its heartbeats; waiting for it long only delays the retry.
-        .set_u64(BALLISTA_CLIENT_IO_RETRIES_TIMES, u64::from(FETCH_TRIES))
-        .set_u64(BALLISTA_CLIENT_IO_RETRY_WAIT_TIME_MS, FETCH_PAUSE_MILLIS)
-        // Sort-merge joins cost several times a hash join; the memory pool still bounds the build
-        // side.
-        .set_bool("datafusion.optimizer.prefer_hash_join", true);
-    let rules = with_ballista_optimizer_rules(state.optimizers());
-    let physical_rules = rules_with_broadcasts(state, &config);
-    SessionStateBuilder::new_from_existing(state.clone())
-        .with_config(config)
-        .with_optimizer_rules(rules)
-        .with_physical_optimizer_rules(physical_rules)
-        .with_physical_optimizer_rule(Arc::new(SortAfterShuffle))
-        .with_query_planner(Arc::new(BroadcastPlanner))
-        .build()
+fn lost(error: impl std::fmt::Display) -> RunError {
+    RunError::Again(crate::error::one_line(&error.to_string()))
 }
 
 /// A job at the scheduler. Dropping it cancels it if it runs, and removes what it left.
 pub(super) struct Job {
     pub(super) id: JobId,
+    /// What is left to do with the partitions of its result.
+    pub(super) order: Option<ResultOrder>,
     cluster: Arc<Cluster>,
     status: mpsc::Receiver<JobStatus>,
 }
@@ -192,32 +183,35 @@ impl Job {
         planned: &PlannedQuery,
         options: &ExecuteOptions,
     ) -> Result<Self> {
-        let slots = cluster.total_slots().await;
-        if slots == 0 {
+        let workers = cluster.workers().await;
+        if total_slots(&workers) == 0 {
             return Err(no_workers(Some(cluster.as_ref())));
         }
-        let session = cluster_session(&planned.state, slots);
-        let context = Arc::new(SessionContext::new_with_state(session));
+        let session = cluster_session(&planned.state, &workers);
         let (sender, status) = mpsc::channel(STATUS_BUFFER);
+        let plan = session.create_physical_plan(&planned.logical).await?;
+        let (plan, order) = ResultOrder::split(plan);
         let id = cluster
             .scheduler
-            .submit_job(
+            .submit_physical_plan(
                 &options.query_id.to_string(),
-                context,
-                &planned.logical,
+                Arc::new(SessionContext::new_with_state(session)),
+                plan,
                 Some(sender),
             )
             .await
             .map_err(ballista_failure)?;
         Ok(Self {
             id,
+            order,
             cluster: Arc::clone(cluster),
             status,
         })
     }
 
     /// Waits for the end of the job: where its result lies, one place for each partition, in the
-    /// order of the partitions.
+    /// order of the partitions. The last progress is for [`Job::report`] to set: at this moment the
+    /// scheduler is about to store the job, and waiting for that would delay every result.
     pub(super) async fn wait(
         &mut self,
         progress: &QueryProgress,
@@ -248,7 +242,6 @@ impl Job {
             }
             match status.and_then(|status| status.status) {
                 Some(Status::Successful(job)) => {
-                    self.report(progress).await;
                     return one_location_per_partition(job.partition_location);
                 }
                 Some(Status::Failed(job)) if is_broken_connection(&job.error) => {
@@ -294,7 +287,7 @@ impl Job {
     }
 
     /// Updates the progress; whether tasks are running.
-    async fn report(&self, progress: &QueryProgress) -> bool {
+    pub(super) async fn report(&self, progress: &QueryProgress) -> bool {
         let jobs = self
             .cluster
             .scheduler
@@ -316,11 +309,11 @@ impl Job {
     pub(super) async fn finished_graph(&self) -> Option<ExecutionGraphBox> {
         let job_state = self.cluster.state.job_state();
         // The news of the end comes a moment before the graph is stored.
-        for _ in 0..20 {
+        for _ in 0..GRAPH_TRIES {
             if let Ok(Some(graph)) = job_state.get_execution_graph(&self.id).await {
                 return Some(graph);
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(GRAPH_PAUSE).await;
         }
         None
     }
@@ -385,8 +378,7 @@ impl Clients {
         &mut self,
         location: PartitionLocation,
     ) -> Result<
-        impl Future<Output = Result<SendableRecordBatchStream, datafusion::error::DataFusionError>>
-        + use<>,
+        impl Future<Output = Result<SendableRecordBatchStream, DataFusionError>> + use<>,
         RunError,
     > {
         let layout = location.layout();

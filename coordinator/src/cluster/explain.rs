@@ -15,10 +15,12 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use super::distributed::{Job, RunError, cluster_session};
+use super::cluster_session::cluster_session;
+use super::distributed::{Job, RunError};
 use super::execution::{ExecuteOptions, Inner, PlannedQuery, UsedPlacement};
 use super::failure::ballista_failure;
 use super::placement::{no_workers, scan_bytes};
+use super::result_order::ResultOrder;
 use crate::error::{CoordinatorError, Result};
 
 /// The plan that would be executed.
@@ -39,13 +41,17 @@ pub(super) async fn explain(
     let Some(cluster) = &inner.cluster else {
         return Err(no_workers(None));
     };
-    let slots = cluster.total_slots().await;
-    let session = cluster_session(&planned.state, slots);
+    let workers = cluster.workers().await;
+    let session = cluster_session(&planned.state, &workers);
     let plan = session.create_physical_plan(&planned.logical).await?;
+    let (plan, order) = ResultOrder::split(plan);
     let job_id = JobId::from(options.query_id.to_string());
     let stages = DefaultDistributedPlanner::new()
         .plan_query_stages(&job_id, plan, session.config_options())
         .map_err(ballista_failure)?;
+    if let Some(order) = order {
+        let _ = writeln!(text, "{order}");
+    }
     for stage in stages {
         let partitions = input_partitions(stage.as_ref());
         let _ = write!(
@@ -95,6 +101,7 @@ pub(super) async fn explain_analyze(
                         "the workers of the query were lost: {reason}; run it again"
                     )),
                 })?;
+            job.report(&options.progress).await;
             let graph = job.finished_graph().await.ok_or_else(|| {
                 CoordinatorError::Internal("the metrics of the query are gone".to_string())
             })?;

@@ -3,18 +3,23 @@
 //! [`Cluster`] is the scheduler and what it knows of the workers. [`QueryEngine`] takes a logical
 //! plan, chooses a place for it and hands back its rows.
 
+mod cluster_session;
 mod collected_joins;
+mod column_origins;
 mod distributed;
 mod execution;
 mod explain;
 mod failure;
+mod key_filters;
 mod local;
 mod losses;
 mod placement;
 mod progress;
+mod result_order;
 mod results;
 mod scheduler;
 mod shuffle_order;
+mod stage_numbers;
 
 pub use execution::{
     ExecuteOptions, ExecutedQuery, Placement, QueryEngine, QueryEngineOptions, UsedPlacement,

@@ -94,7 +94,7 @@ fn is_wrong_when_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
 }
 
 /// Whether `is_meant` says yes for the plan's root or a node below it.
-fn any_node(
+pub(super) fn any_node(
     plan: &Arc<dyn ExecutionPlan>,
     is_meant: &impl Fn(&Arc<dyn ExecutionPlan>) -> bool,
 ) -> bool {

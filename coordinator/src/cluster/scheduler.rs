@@ -239,12 +239,7 @@ impl Cluster {
 
     /// Tasks that all workers together can run at the same time; leaving workers do not count.
     pub async fn total_slots(&self) -> usize {
-        self.workers()
-            .await
-            .iter()
-            .filter(|worker| !worker.draining)
-            .map(|worker| worker.slots as usize)
-            .sum()
+        total_slots(&self.workers().await)
     }
 
     /// The runtime on which the scheduler runs.
@@ -284,6 +279,15 @@ impl Cluster {
             }
         });
     }
+}
+
+/// Tasks that these workers together can run at the same time; leaving workers do not count.
+pub(super) fn total_slots(workers: &[WorkerInfo]) -> usize {
+    workers
+        .iter()
+        .filter(|worker| !worker.draining)
+        .map(|worker| worker.slots as usize)
+        .sum()
 }
 
 impl Drop for Cluster {

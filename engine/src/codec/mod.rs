@@ -2,7 +2,8 @@
 //!
 //! DataFusion's default encoding of a file scan silently drops the extensions of its
 //! files, and so the deletes, and every adapter that maps columns. Hence our own nodes for
-//! scans and writes of Iceberg tables; everything else is Ballista's.
+//! scans and writes of Iceberg tables, and for joins that Ballista must not plan again; everything
+//! else is Ballista's.
 
 mod access;
 pub(crate) mod csv;
@@ -18,11 +19,19 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr_common::physical_expr::proto_decode::PhysicalExprDecodeCtx;
 use datafusion::physical_expr_common::physical_expr::proto_encode::PhysicalExprEncodeCtx;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion_proto::physical_plan::{
+    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
+};
+use datafusion_proto::protobuf::physical_plan_node::PhysicalPlanType;
+use datafusion_proto::protobuf::{PhysicalExtensionNode, PhysicalPlanNode};
 use ingot_catalog::Storage;
-use ingot_proto::plan::{IcebergWriteNode, PlanNode, StorageAccess, plan_node::Node};
+use ingot_proto::plan::{
+    BroadcastJoinNode, IcebergWriteNode, PlanNode, StorageAccess, plan_node::Node,
+};
 use prost::Message;
 
+use crate::broadcast_join::BroadcastJoinExec;
 use crate::scan::ScanServices;
 use crate::write::{self, IcebergWriteExec};
 
@@ -62,6 +71,35 @@ fn node_to_bytes(node: Node, storage_access: Vec<StorageAccess>) -> Vec<u8> {
     bytes
 }
 
+/// The encoding of a [`BroadcastJoinExec`] around the join that `join` encodes, inputs included.
+pub(crate) fn broadcast_join_node(join: &PhysicalPlanNode) -> PhysicalPlanNode {
+    let node = BroadcastJoinNode {
+        join: join.encode_to_vec(),
+    };
+    PhysicalPlanNode {
+        physical_plan_type: Some(PhysicalPlanType::Extension(PhysicalExtensionNode {
+            node: node_to_bytes(Node::BroadcastJoin(node), Vec::new()),
+            inputs: Vec::new(),
+        })),
+    }
+}
+
+fn decode_broadcast_join(
+    node: &BroadcastJoinNode,
+    codec: &dyn PhysicalExtensionCodec,
+    context: &TaskContext,
+    converter: &dyn PhysicalProtoConverterExtension,
+) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    let node = PhysicalPlanNode::decode(node.join.as_slice()).map_err(cannot_decode)?;
+    let decode_context = PhysicalPlanDecodeContext::new(context, codec);
+    let plan = converter.proto_to_execution_plan(&node, &decode_context)?;
+    let join = plan
+        .downcast_ref::<HashJoinExec>()
+        .ok_or_else(|| cannot_decode("a broadcast join is not a hash join"))?;
+    let join = BroadcastJoinExec::try_new(join.builder().build()?)?;
+    Ok(Arc::new(join))
+}
+
 fn cannot_decode(reason: impl std::fmt::Display) -> DataFusionError {
     DataFusionError::Internal(format!(
         "a plan from the coordinator cannot be read: {reason}; run the same version of ingot everywhere"
@@ -92,11 +130,14 @@ impl PhysicalExtensionCodec for IngotPhysicalCodec {
                 csv::decode(node, self.services.storage(), self, context, converter)
             }
             Some(Node::IcebergWrite(node)) => Ok(write::decode(&node.payload, inputs)?),
+            Some(Node::BroadcastJoin(node)) => {
+                decode_broadcast_join(&node, self, context, converter)
+            }
             None => Err(cannot_decode("unknown node")),
         }
     }
 
-    /// Scans encode themselves (`FileSource::try_to_proto`) and never come here.
+    /// Scans and broadcast joins encode themselves (`try_to_proto`) and never come here.
     fn try_encode(
         &self,
         node: Arc<dyn ExecutionPlan>,
