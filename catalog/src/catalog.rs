@@ -212,6 +212,11 @@ pub trait Catalog: Debug + Send + Sync {
     /// The catalog's name in SQL (`iceberg` by default).
     fn name(&self) -> &str;
 
+    /// Whether it is a server's, which serves its tables to others itself.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     /// Where its metadata and data files live.
     fn storage(&self) -> &Arc<Storage>;
 

@@ -32,6 +32,6 @@ pub use storage::{FileInfo, Location, S3Config, Storage, StorageAccess, StorageC
 pub use table::{Table, TableVersion};
 pub use versioned::{
     CatalogLogEntry, CatalogReference, CatalogReferenceInfo, CatalogReferenceKind,
-    CatalogTransaction, MergeReport, VersionedCatalog,
+    CatalogTransaction, MergeReport, VersionId, VersionedCatalog,
 };
 pub use view::{DroppedView, View, ViewDefinition};

@@ -11,8 +11,33 @@ use async_trait::async_trait;
 use crate::catalog::Catalog;
 use crate::error::Result;
 
-/// The branch that a catalog begins with. It cannot be dropped.
+/// The branch that the SQL catalog begins with. It cannot be dropped.
 pub const MAIN: &str = "main";
+
+/// What a catalog calls one of its versions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum VersionId {
+    /// The number of a commit, in the SQL catalog. Numbers grow with time over all branches; some
+    /// are not used.
+    Number(i64),
+    /// The hash of a commit, hexadecimal, in catalogs such as Nessie.
+    Hash(String),
+}
+
+impl Display for VersionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(formatter, "{number}"),
+            Self::Hash(hash) => formatter.write_str(hash),
+        }
+    }
+}
+
+impl From<i64> for VersionId {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
 
 /// A state of a catalog, or a line of states, by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,8 +48,8 @@ pub enum CatalogReference {
     Branch(String),
     /// A tag: the state that it was given.
     Tag(String),
-    /// The state after the commit with this number, on the branch where it was made.
-    Version(i64),
+    /// The state after this commit, on the branch where it was made.
+    Version(VersionId),
     /// What was the newest state at this time, in milliseconds since the epoch, on the
     /// branch that is asked.
     TimestampMillis(i64),
@@ -75,27 +100,29 @@ pub struct CatalogReferenceInfo {
     pub name: String,
     /// Branch or tag.
     pub kind: CatalogReferenceKind,
-    /// The number of its newest commit, which is its parent's until it has one of its own.
-    pub version: i64,
-    /// The branch that it was made from; `None` for `main`, and when that one was dropped.
+    /// Its newest commit, which is its parent's until it has one of its own.
+    pub version: VersionId,
+    /// The branch that it was made from; `None` for `main`, when that one was dropped, and in
+    /// catalogs that do not keep it.
     pub parent: Option<String>,
-    /// The version that it was made from; `None` for `main`.
-    pub forked_at: Option<i64>,
-    /// When it was made, in milliseconds since the epoch.
-    pub created_at_ms: i64,
+    /// The version that it was made from; `None` for `main`, and in catalogs that do not keep it.
+    pub forked_at: Option<VersionId>,
+    /// When it was made, in milliseconds since the epoch; `None` in catalogs that do not keep it.
+    pub created_at_ms: Option<i64>,
 }
 
 /// One commit of a catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogLogEntry {
-    /// Its number. Numbers grow with time over all branches; some are not used.
-    pub version: i64,
-    /// The branch that it was made on; `None` when that one was dropped.
+    /// What it is called.
+    pub version: VersionId,
+    /// The branch that it was made on; `None` when that one was dropped. In catalogs that do not
+    /// keep it, a branch that has it.
     pub branch: Option<String>,
     /// The commit before it.
-    pub parent: Option<i64>,
+    pub parent: Option<VersionId>,
     /// For a merge, the newest commit of the branch that was merged.
-    pub merged: Option<i64>,
+    pub merged: Option<VersionId>,
     /// When it was made, in milliseconds since the epoch.
     pub committed_at_ms: i64,
     /// Who made it.
@@ -110,7 +137,7 @@ pub struct CatalogLogEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergeReport {
     /// The version that has it; `None` when there was nothing to merge.
-    pub version: Option<i64>,
+    pub version: Option<VersionId>,
     /// The tables, views (`schema.name`) and schemas (`schema`) that changed, sorted.
     pub changed: Vec<String>,
 }
@@ -118,6 +145,16 @@ pub struct MergeReport {
 /// What a catalog with versions offers besides its tables.
 #[async_trait]
 pub trait VersionedCatalog: Debug + Send + Sync {
+    /// The branch where sessions begin.
+    fn default_branch(&self) -> &str {
+        MAIN
+    }
+
+    /// Whether its versions are numbers ([`VersionId::Number`]), or else hashes.
+    fn has_numbered_versions(&self) -> bool {
+        true
+    }
+
     /// The same catalog, reading the state that is named and committing to it if it is a
     /// branch. A branch that is dropped later refuses commits from then on.
     ///
@@ -144,7 +181,7 @@ pub trait VersionedCatalog: Debug + Send + Sync {
     /// only it used stay in storage.
     ///
     /// # Errors
-    /// `ReferenceNotFound`; `InvalidInput` for `main`.
+    /// `ReferenceNotFound`; `InvalidInput` for the default branch.
     async fn drop_reference(&self, kind: CatalogReferenceKind, name: &str) -> Result<()>;
 
     /// Publishes what changed on a branch since it was made from `target` or merged into it
@@ -152,10 +189,11 @@ pub trait VersionedCatalog: Debug + Send + Sync {
     ///
     /// # Errors
     /// `MergeConflict`, naming everything that both branches changed; `InvalidInput` when
-    /// `branch` was not made from `target`; `ReferenceNotFound`.
+    /// the SQL catalog's `branch` was not made from `target`; `ReferenceNotFound`;
+    /// `CommitStateUnknown` when the answer of a server was lost.
     async fn merge_branch(&self, branch: &str, target: &str) -> Result<MergeReport>;
 
-    /// Its branches and tags: `main` first, then by name.
+    /// Its branches and tags: the default branch first, then by name.
     async fn references(&self) -> Result<Vec<CatalogReferenceInfo>>;
 
     /// The newest commits of all branches, newest first, at most `limit`.
@@ -164,7 +202,8 @@ pub trait VersionedCatalog: Debug + Send + Sync {
     /// Begins a transaction on the branch that this handle commits to.
     ///
     /// # Errors
-    /// `InvalidInput` for a handle that commits to no branch.
+    /// `InvalidInput` for a handle that commits to no branch; `Unsupported` for catalogs without
+    /// transactions.
     async fn begin_transaction(&self) -> Result<Arc<dyn CatalogTransaction>>;
 
     /// Rolls back transactions that nobody will end: those that began at least so long ago.

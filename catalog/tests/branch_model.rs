@@ -14,7 +14,7 @@ use iceberg::TableUpdate;
 use ingot_catalog::commit::{append_files, commit_metadata};
 use ingot_catalog::{
     Catalog, CatalogError, CatalogReference, CatalogReferenceKind, CatalogTransaction, Database,
-    MergeReport, SqlCatalog, VersionedCatalog, ViewDefinition,
+    MergeReport, SqlCatalog, VersionId, VersionedCatalog, ViewDefinition,
 };
 use ingot_test_support::Postgres;
 use rand::rngs::StdRng;
@@ -74,7 +74,7 @@ struct Run {
     names: BTreeMap<String, usize>,
     transactions: Vec<OpenTransaction>,
     /// What was committed, by version.
-    versions: Vec<(i64, State)>,
+    versions: Vec<(VersionId, State)>,
     files: BTreeSet<String>,
     next: usize,
     merges: usize,
@@ -313,9 +313,9 @@ impl Run {
                     let published = &mut self.branches[source].published;
                     published.insert(name.clone(), content.clone());
                 }
-                if let Some(version) = report.version {
+                if let Some(version) = &report.version {
                     let state = self.branches[target].state.clone();
-                    self.versions.push((version, state));
+                    self.versions.push((version.clone(), state));
                     self.merges += 1;
                 }
             }
@@ -401,7 +401,7 @@ impl Run {
         } else if before.state != self.branches[index].state {
             let log = self.catalog.log(1).await.unwrap();
             let state = self.branches[index].state.clone();
-            self.versions.push((log[0].version, state));
+            self.versions.push((log[0].version.clone(), state));
         }
         format!("{what} on branch {index}")
     }
@@ -519,7 +519,7 @@ impl Run {
     /// Every version that was ever committed can still be read.
     async fn check_versions(&self, what: &str) {
         for (version, expected) in &self.versions {
-            let reference = CatalogReference::Version(*version);
+            let reference = CatalogReference::Version(version.clone());
             let state = self.catalog.at(&reference).await.unwrap();
             assert_eq!(state_of(&*state).await, *expected, "{what}: {version}");
         }

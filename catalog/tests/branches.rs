@@ -12,7 +12,7 @@ use common::*;
 use iceberg::TableUpdate;
 use ingot_catalog::commit::{append_files, commit_metadata};
 use ingot_catalog::{
-    Catalog, CatalogError, CatalogReference, CatalogReferenceKind, SqlCatalog, Table,
+    Catalog, CatalogError, CatalogReference, CatalogReferenceKind, SqlCatalog, Table, VersionId,
     VersionedCatalog,
 };
 
@@ -38,6 +38,13 @@ async fn append(catalog: &dyn Catalog, table: &Table, file: &str) -> Table {
     append_files(catalog, table, files, no_summary())
         .await
         .unwrap()
+}
+
+fn number_of(version: &VersionId) -> i64 {
+    match version {
+        VersionId::Number(number) => *number,
+        VersionId::Hash(hash) => panic!("{hash} is no number"),
+    }
 }
 
 async fn location(catalog: &dyn Catalog, table: &str) -> Option<String> {
@@ -133,7 +140,7 @@ async fn a_merge_publishes_everything_at_once_and_can_be_repeated() {
     assert_eq!(catalog.list_tables("t").await.unwrap(), ["three"]);
     // One commit.
     let log = catalog.log(1).await.unwrap();
-    assert_eq!(Some(log[0].version), report.version);
+    assert_eq!(Some(log[0].version.clone()), report.version);
     assert_eq!(log[0].branch.as_deref(), Some("main"));
     assert_eq!(log[0].changed, ["s.one", "t", "t.three"]);
     assert!(log[0].merged.is_some());
@@ -234,7 +241,7 @@ async fn tags_and_versions_stay_where_they_are() {
     let second = append(&*catalog, &first, "a").await;
     catalog.drop_table(&first.ident).await.unwrap();
     let infos = catalog.references().await.unwrap();
-    let main_version = infos[0].version;
+    let main_version = number_of(&infos[0].version);
 
     for reference in [
         CatalogReference::Tag("v1".to_string()),
@@ -250,7 +257,7 @@ async fn tags_and_versions_stay_where_they_are() {
             "{error}"
         );
     }
-    let from = CatalogReference::Version(main_version - 1);
+    let from = CatalogReference::Version(VersionId::Number(main_version - 1));
     let state = catalog.at(&from).await.unwrap();
     assert_eq!(location(&*state, "t").await, second.metadata_location);
 
@@ -275,8 +282,12 @@ async fn tags_and_versions_stay_where_they_are() {
             "v1 is a tag of catalog iceberg, not a branch",
         ),
         (
-            CatalogReference::Version(4711),
+            CatalogReference::Version(VersionId::Number(4711)),
             "catalog iceberg has no version 4711",
+        ),
+        (
+            CatalogReference::Version(VersionId::Hash("0a1b2c3d".to_string())),
+            "catalog iceberg has no version 0a1b2c3d",
         ),
         (
             CatalogReference::TimestampMillis(0),
@@ -402,9 +413,9 @@ async fn a_transaction_is_seen_by_nobody_until_it_is_committed() {
     assert_eq!(catalog.list_tables("s").await.unwrap(), ["t", "v"]);
     assert_eq!(location(&*catalog, "t").await, table.metadata_location);
     // Nobody can look into it by the number of its versions.
-    let newest = catalog.log(1).await.unwrap()[0].version;
+    let newest = number_of(&catalog.log(1).await.unwrap()[0].version);
     for version in newest.saturating_sub(5)..newest + 5 {
-        if let Ok(state) = catalog.at(&CatalogReference::Version(version)).await {
+        if let Ok(state) = catalog.at(&CatalogReference::Version(version.into())).await {
             assert_ne!(location(&*state, "t").await, changed.metadata_location);
         }
     }
@@ -611,5 +622,5 @@ async fn commits_name_their_author() {
     let authors: Vec<_> = log.iter().map(|entry| entry.author.as_str()).collect();
     assert_eq!(authors, ["anna", "anna", "ingot"]);
     assert_eq!(log[1].message, "create schema t");
-    assert_eq!(log[0].parent, Some(log[1].version));
+    assert_eq!(log[0].parent, Some(log[1].version.clone()));
 }

@@ -61,7 +61,7 @@ impl Coordinator {
         }
         let catalogs = StatementCatalogs::of(&self.core, session).await?;
         let state = self.core.session_state(session, &catalogs);
-        statement::describe(&state, session, &statement).await
+        statement::describe(&catalogs, &state, session, &statement).await
     }
 
     /// `entered` as in [`Coordinator::describe_in`].

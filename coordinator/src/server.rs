@@ -297,7 +297,7 @@ impl Server {
         let service = Arc::new(lakehouse.coordinator.clone());
         // The tables of a REST catalog are served by that catalog.
         let catalogs = lakehouse.coordinator.core().catalogs.iter();
-        let own = catalogs.filter(|catalog| catalog.versioned().is_ok());
+        let own = catalogs.filter(|catalog| !catalog.is_remote());
         let own: Vec<Arc<dyn Catalog>> = own.cloned().collect();
         let rest = options.rest.filter(|_| !own.is_empty());
         let rest = rest.map(|rest| RestCatalog {

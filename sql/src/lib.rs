@@ -35,7 +35,9 @@ pub use planning::{
     prepare, trino_functions,
 };
 pub use references::{TableReferences, table_references};
-pub use relation::{CatalogVersion, MetadataTable, RelationChanges, RelationName, RelationVersion};
+pub use relation::{
+    CatalogVersion, CatalogVersionId, MetadataTable, RelationChanges, RelationName, RelationVersion,
+};
 pub use statement::*;
 pub use table_properties::{
     FileFormat, PartitionField, PartitionTransform, SortField, TableProperties,

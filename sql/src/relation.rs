@@ -55,11 +55,30 @@ pub enum CatalogVersion {
     Branch(String),
     /// `AT TAG name`: a tag of the catalog.
     Tag(String),
-    /// `AT VERSION 12`: the catalog after the commit with this number.
-    Version(i64),
+    /// `AT VERSION 12`, `AT VERSION '0a1b2c3d…'`: the catalog after this commit.
+    Version(CatalogVersionId),
     /// `AT TIMESTAMP expression`: SQL text of a constant expression, evaluated when the query is
     /// planned. What the session's branch of the catalog was at that time.
     TimestampExpr(String),
+}
+
+/// What a catalog calls one of its commits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CatalogVersionId {
+    /// A number, in Ingot's own catalog.
+    Number(i64),
+    /// A text, in catalogs such as Nessie that call commits by hashes.
+    Hash(String),
+}
+
+/// As it is written in SQL.
+impl fmt::Display for CatalogVersionId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(formatter, "{number}"),
+            Self::Hash(hash) => formatter.write_str(&quoted(hash)),
+        }
+    }
 }
 
 /// The version of a table that a query asks for.
@@ -276,10 +295,16 @@ impl CatalogVersion {
     /// Takes a clause off the beginning of a text that has one there.
     fn parse(text: &str) -> Result<(Self, &str), String> {
         if let Some(rest) = text.strip_prefix(CATALOG_VERSION_MARKER) {
+            if let Some((hash, rest)) = split_quoted(rest, '\'') {
+                return Ok((Self::Version(CatalogVersionId::Hash(hash)), rest));
+            }
             let end = rest.find(' ').unwrap_or(rest.len());
             let version = rest[..end].parse();
             let version = version.map_err(|_| "the catalog version is no number".to_string())?;
-            return Ok((Self::Version(version), &rest[end..]));
+            return Ok((
+                Self::Version(CatalogVersionId::Number(version)),
+                &rest[end..],
+            ));
         }
         let kinds: [Quoted; 3] = [
             (BRANCH_MARKER, Self::Branch),
@@ -437,7 +462,9 @@ mod tests {
             Just(None),
             odd_text().prop_map(|name| Some(CatalogVersion::Branch(name))),
             odd_text().prop_map(|name| Some(CatalogVersion::Tag(name))),
-            any::<i64>().prop_map(|version| Some(CatalogVersion::Version(version))),
+            any::<i64>()
+                .prop_map(|number| Some(CatalogVersion::Version(CatalogVersionId::Number(number)))),
+            odd_text().prop_map(|hash| Some(CatalogVersion::Version(CatalogVersionId::Hash(hash)))),
             odd_text().prop_map(|text| Some(CatalogVersion::TimestampExpr(format!("'{text}'")))),
         ]
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlparser::ast::{self, Expr, Query};
 
 use crate::name::{ColumnPath, ObjectName};
-use crate::relation::RelationVersion;
+use crate::relation::{CatalogVersionId, RelationVersion};
 use crate::table_properties::{TableProperties, TablePropertyChanges};
 use crate::types::ColumnType;
 
@@ -582,7 +582,7 @@ pub struct SetReference {
     pub retention: ReferenceRetention,
 }
 
-/// `CREATE BRANCH | TAG [IF NOT EXISTS] name [IN catalog] [FROM reference | FROM VERSION number]`:
+/// `CREATE BRANCH | TAG [IF NOT EXISTS] name [IN catalog] [FROM reference | FROM VERSION version]`:
 /// a branch or tag of a whole catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateCatalogReference {
@@ -603,8 +603,8 @@ pub struct CreateCatalogReference {
 pub enum CatalogSource {
     /// `FROM name`: a branch or tag.
     Reference(String),
-    /// `FROM VERSION number`: a version of the catalog.
-    Version(i64),
+    /// `FROM VERSION 12`, `FROM VERSION '0a1b2c3d…'`: a version of the catalog.
+    Version(CatalogVersionId),
 }
 
 /// `DROP BRANCH | TAG [IF EXISTS] name [IN catalog]`.

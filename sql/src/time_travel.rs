@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 
 use crate::error::SqlError;
 use crate::parser::tokens::{TokenReader, word_of};
-use crate::relation::{CatalogVersion, RelationName, RelationVersion};
+use crate::relation::{CatalogVersion, CatalogVersionId, RelationName, RelationVersion};
 
 /// A folded clause.
 #[derive(Debug, Clone, PartialEq)]
@@ -211,7 +211,9 @@ fn clause_at(folded: &[TokenWithSpan], tokens: &[TokenWithSpan], index: usize) -
     }
     let (value_index, value) = words.next()?;
     let is_value = match (kind, &value.token) {
-        (ClauseKind::CatalogVersion, token) => matches!(token, Token::Number(..)),
+        (ClauseKind::CatalogVersion, token) => {
+            matches!(token, Token::Number(..) | Token::SingleQuotedString(_))
+        }
         // `SELECT at branch FROM t` has a column and its alias.
         (_, Token::Word(word)) => {
             word.quote_style.is_some() || !RESERVED_FOR_TABLE_ALIAS.contains(&word.keyword)
@@ -234,17 +236,23 @@ pub(crate) fn reference_name(parser: &mut Parser<'_>) -> Result<String, SqlError
     }
 }
 
-/// The number of a version of a catalog.
-pub(crate) fn catalog_version(parser: &mut Parser<'_>) -> Result<i64, SqlError> {
+/// The number or the quoted hash of a version of a catalog.
+pub(crate) fn catalog_version(parser: &mut Parser<'_>) -> Result<CatalogVersionId, SqlError> {
     let location = parser.location();
+    if let Token::SingleQuotedString(hash) = &parser.peek_token_ref().token {
+        let hash = hash.clone();
+        parser.advance_token();
+        return Ok(CatalogVersionId::Hash(hash));
+    }
     let number = parser.parse_literal_uint()?;
-    i64::try_from(number).map_err(|_| {
+    let number = i64::try_from(number).map_err(|_| {
         SqlError::invalid(
             format!("catalog version {number}"),
             "there are no such numbers",
             location,
         )
-    })
+    })?;
+    Ok(CatalogVersionId::Number(number))
 }
 
 /// A snapshot id or the name of a branch or tag.

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use iceberg::TableIdent;
 use iceberg::spec::TableMetadata;
 
-use super::http::Call;
+use super::http::{Call, Client};
 use super::wire::{StorageCredential, TableAccess, TableResult};
 use super::{AccessDelegation, Inner};
-use crate::error::{CatalogError, Result};
+use crate::error::Result;
 use crate::storage::{AccessRenewal, Location, S3Config, Scheme, StorageAccess};
 use crate::table::ident_name;
 
@@ -135,11 +135,18 @@ fn accesses(answer: &TableAccess, folders: &Folders, own: &S3Config) -> Vec<Stor
     found
 }
 
-/// Asks for a table's credentials again.
+/// Asks for a table's credentials again. Storage keeps it longer than the handle of the catalog that
+/// the table was loaded from.
 struct TableRenewal {
-    inner: Weak<Inner>,
+    client: Client,
+    catalog: String,
     ident: TableIdent,
+    /// Of the table.
+    path: String,
+    /// Whether the server gives credentials without the table.
+    has_credentials: bool,
     folders: Folders,
+    own: S3Config,
 }
 
 impl fmt::Debug for TableRenewal {
@@ -153,14 +160,19 @@ impl fmt::Debug for TableRenewal {
 #[async_trait]
 impl AccessRenewal for TableRenewal {
     async fn renew(&self) -> Result<Vec<StorageAccess>> {
-        let Some(inner) = self.inner.upgrade() else {
-            return Err(CatalogError::InvalidInput(
-                "its catalog was closed".to_string(),
-            ));
+        let answer = match self.has_credentials {
+            true => {
+                let call = Call::get(format!("{}/credentials", self.path)).with_access(true);
+                self.client.fetch::<TableAccess>(&call).await
+            }
+            false => {
+                let call = Call::get(self.path.clone()).with_access(true);
+                let loaded = self.client.fetch::<TableResult>(&call).await;
+                loaded.map(|loaded| loaded.access)
+            }
         };
-        let answer = inner.ask_for_access(&self.ident).await?;
-        let own = &inner.storage.config().s3;
-        Ok(accesses(&answer, &self.folders, own))
+        let answer = answer.map_err(|failure| failure.into_error(&self.catalog))?;
+        Ok(accesses(&answer, &self.folders, &self.own))
     }
 }
 
@@ -172,7 +184,7 @@ impl Inner {
 
     /// Uses the credentials that came with a table, if any came.
     pub(super) fn take_access(
-        self: &Arc<Self>,
+        &self,
         ident: &TableIdent,
         metadata: &TableMetadata,
         answer: &TableAccess,
@@ -187,30 +199,18 @@ impl Inner {
             return Ok(());
         }
         let renewal: Arc<dyn AccessRenewal> = Arc::new(TableRenewal {
-            inner: Arc::downgrade(self),
+            client: self.client.clone(),
+            catalog: self.name.clone(),
             ident: ident.clone(),
+            path: self.paths.table(ident)?,
+            has_credentials: self.endpoints.has_credentials(),
             folders,
+            own: own.clone(),
         });
         for access in accesses {
             self.storage.grant(access, Some(Arc::clone(&renewal)))?;
         }
         Ok(())
-    }
-
-    async fn ask_for_access(&self, ident: &TableIdent) -> Result<TableAccess> {
-        let table = self.paths.table(ident)?;
-        let answer = match self.endpoints.has_credentials() {
-            true => {
-                let call = Call::get(format!("{table}/credentials")).with_access(true);
-                self.client.fetch::<TableAccess>(&call).await
-            }
-            false => {
-                let call = Call::get(table).with_access(true);
-                let loaded = self.client.fetch::<TableResult>(&call).await;
-                loaded.map(|loaded| loaded.access)
-            }
-        };
-        answer.map_err(|failure| failure.into_error(&self.name))
     }
 }
 

@@ -26,11 +26,13 @@ pub(super) enum Failure {
     Invalid(String),
 }
 
-/// An error as the protocol has it: `{"error": {"message", "type", "code"}}`.
+/// An error as the protocol has it: `{"error": {"message", "type", "code"}}`, or as Nessie's own API
+/// has it: `{"status", "reason", "message", "errorCode"}`.
 #[derive(Debug)]
 pub(super) struct ErrorAnswer {
     pub(super) status: u16,
-    /// The exception of the Java library that `type` names; empty when the answer has another form.
+    /// The exception of the Java library that `type` names, or Nessie's code; empty when the answer
+    /// has another form.
     pub(super) exception: String,
     pub(super) message: String,
     pub(super) retry_after: Option<Duration>,
@@ -49,12 +51,24 @@ struct ErrorModel {
     exception: Option<String>,
 }
 
+/// `NessieError`
+#[derive(Deserialize)]
+struct NessieError {
+    #[serde(rename = "errorCode")]
+    error_code: String,
+    #[serde(default)]
+    message: Option<String>,
+}
+
 impl ErrorAnswer {
     /// From the status and body of an answer.
     pub(super) fn read(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
         let (exception, message) = match serde_json::from_slice::<ErrorBody>(body) {
             Ok(ErrorBody { error }) => (error.exception, error.message),
-            Err(_) => (None, Some(quoted(body))),
+            Err(_) => match serde_json::from_slice::<NessieError>(body) {
+                Ok(error) => (Some(error.error_code), error.message),
+                Err(_) => (None, Some(quoted(body))),
+            },
         };
         let message = message.filter(|message| !message.is_empty());
         Self {
@@ -231,6 +245,15 @@ mod tests {
             error,
             "catalog lake: it answers 404: <html> not here</html>"
         );
+    }
+
+    #[test]
+    fn errors_of_nessie_are_read() {
+        let body = r#"{"status":404,"reason":"Not Found","message":"no reference x",
+            "errorCode":"REFERENCE_NOT_FOUND","errorDetails":null}"#;
+        let missing = answer(404, body);
+        assert!(missing.is_missing());
+        assert_eq!(missing.reason(), "no reference x");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Requests: sending them, repeating those that may be repeated, reading answers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,19 +23,26 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Asks for credentials of storage together with a table.
 const ACCESS_DELEGATION: &str = "x-iceberg-access-delegation";
 const VENDED_CREDENTIALS: &str = "vended-credentials";
+/// Names the authors of a commit to Nessie, which separates them by commas.
+const COMMIT_AUTHORS: &str = "nessie-commit-authors";
 
-/// The connections to one server.
+/// The connections to one server. Clones share them, and their tokens.
+#[derive(Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
-    authenticator: Authenticator,
+    authenticator: Arc<Authenticator>,
     uri: String,
+    /// The version of the API, which all paths are below.
+    version: &'static str,
+    /// Who makes the commits, for servers that note it.
+    author: Option<HeaderValue>,
 }
 
 /// One request.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     method: Method,
-    /// Below `/v1/`, with everything escaped.
+    /// Below the version of the API, with everything escaped.
     path: String,
     query: Vec<(&'static str, String)>,
     body: Option<Bytes>,
@@ -103,12 +111,31 @@ impl Client {
     pub(super) fn new(http: reqwest::Client, authenticator: Authenticator, uri: String) -> Self {
         Self {
             http,
-            authenticator,
+            authenticator: Arc::new(authenticator),
             uri,
+            version: "v1",
+            author: None,
         }
     }
 
-    /// The server, without `/v1`.
+    /// For another API of the same server, which takes the same tokens.
+    pub(super) fn for_api(&self, uri: String, version: &'static str) -> Self {
+        Self {
+            uri,
+            version,
+            ..self.clone()
+        }
+    }
+
+    /// Names this author of commits. One that cannot be in a header is not named.
+    pub(super) fn by_author(&self, author: &str) -> Self {
+        Self {
+            author: HeaderValue::from_str(&author.replace(',', " ")).ok(),
+            ..self.clone()
+        }
+    }
+
+    /// The server, without the version of the API.
     pub(super) fn uri(&self) -> &str {
         &self.uri
     }
@@ -155,7 +182,7 @@ impl Client {
     }
 
     fn request(&self, call: &Call) -> Result<reqwest::RequestBuilder, Failure> {
-        let mut url = Url::parse(&format!("{}/v1/{}", self.uri, call.path))
+        let mut url = Url::parse(&format!("{}/{}/{}", self.uri, self.version, call.path))
             .map_err(|error| Failure::Invalid(format!("{} is no path: {error}", call.path)))?;
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
@@ -164,6 +191,9 @@ impl Client {
             .http
             .request(call.method.clone(), url)
             .header(ACCEPT, "application/json");
+        if let Some(author) = &self.author {
+            request = request.header(COMMIT_AUTHORS, author.clone());
+        }
         if call.wants_access {
             request = request.header(ACCESS_DELEGATION, VENDED_CREDENTIALS);
         }

@@ -13,6 +13,7 @@ mod evidence;
 mod failure;
 mod http;
 mod lookup;
+mod nessie;
 mod operations;
 mod options;
 mod paths;
@@ -28,25 +29,29 @@ use crate::storage::Storage;
 use authentication::Authenticator;
 use failure::Failure;
 use http::Client;
+use nessie::Nessie;
 use paths::Paths;
 use server::Endpoints;
 
 pub use options::{AccessDelegation, RestAuthentication, RestCatalogOptions};
 
-/// A catalog behind an Iceberg REST server. It has no catalog branches: those of one table are
-/// part of the table.
+/// A catalog behind an Iceberg REST server. Only Nessie has branches of the whole catalog: those of
+/// one table are part of the table.
 #[derive(Clone)]
 pub struct RestCatalog {
     inner: Arc<Inner>,
 }
 
+#[derive(Clone)]
 struct Inner {
     name: String,
     storage: Arc<Storage>,
     client: Client,
     paths: Paths,
-    endpoints: Endpoints,
+    endpoints: Arc<Endpoints>,
     access_delegation: AccessDelegation,
+    /// Its references, and which one this handle is at; `None` for any other server.
+    nessie: Option<Nessie>,
 }
 
 impl std::fmt::Debug for RestCatalog {
@@ -87,13 +92,15 @@ impl RestCatalog {
         if let Some(uri) = server.uri(client.uri())? {
             client.set_uri(uri);
         }
+        let nessie = server.nessie(&client)?;
         Ok(Arc::new(Self {
             inner: Arc::new(Inner {
                 name: name.to_string(),
                 storage,
                 client,
+                nessie,
                 paths: server.paths(options.nested_namespaces),
-                endpoints: server.endpoints(),
+                endpoints: Arc::new(server.endpoints()),
                 access_delegation: options.access_delegation,
             }),
         }))

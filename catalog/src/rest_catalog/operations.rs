@@ -26,6 +26,10 @@ impl Catalog for RestCatalog {
         &self.inner.name
     }
 
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     fn storage(&self) -> &Arc<Storage> {
         &self.inner.storage
     }
@@ -40,6 +44,7 @@ impl Catalog for RestCatalog {
 
     async fn create_schema(&self, schema: &str, properties: HashMap<String, String>) -> Result<()> {
         let inner = &self.inner;
+        inner.check_can_change()?;
         // Also validates the name.
         inner.paths.namespace(schema)?;
         let request = CreateNamespace {
@@ -64,6 +69,7 @@ impl Catalog for RestCatalog {
         removed: &[String],
     ) -> Result<()> {
         let inner = &self.inner;
+        inner.check_can_change()?;
         // The protocol refuses a property that is in both.
         let removals = removed.iter().filter(|name| !set.contains_key(*name));
         let request = ChangeProperties {
@@ -81,6 +87,7 @@ impl Catalog for RestCatalog {
 
     async fn drop_schema(&self, schema: &str) -> Result<()> {
         let inner = &self.inner;
+        inner.check_can_change()?;
         let call = Call::delete(inner.paths.namespace(schema)?);
         match inner.client.send(&call).await {
             Ok(_) => Ok(()),
@@ -134,10 +141,12 @@ impl Catalog for RestCatalog {
     }
 
     async fn stage_table(&self, ident: &TableIdent, draft: TableDraft) -> Result<TableMetadata> {
+        self.inner.check_can_change()?;
         self.inner.stage(ident, draft).await
     }
 
     async fn commit(&self, commits: Vec<TableCommit>) -> Result<Vec<Table>> {
+        self.inner.check_can_change()?;
         self.inner.commit_in_background(commits).await
     }
 
@@ -156,6 +165,7 @@ impl Catalog for RestCatalog {
 
     async fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
         let inner = &self.inner;
+        inner.check_can_change()?;
         inner.paths.table(to)?;
         match inner.send_rename("tables/rename", from, to).await? {
             Ok(()) => Ok(()),
@@ -186,23 +196,28 @@ impl Catalog for RestCatalog {
         definition: ViewDefinition,
         or_replace: bool,
     ) -> Result<View> {
+        self.inner.check_can_change()?;
         self.inner.put_view(ident, definition, or_replace).await
     }
 
     async fn commit_view(&self, commit: ViewCommit) -> Result<View> {
+        self.inner.check_can_change()?;
         self.inner.commit_view(commit).await
     }
 
     async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
+        self.inner.check_can_change()?;
         self.inner.rename_view(from, to).await
     }
 
     async fn drop_view(&self, ident: &TableIdent) -> Result<DroppedView> {
+        self.inner.check_can_change()?;
         self.inner.drop_view(ident).await
     }
 
     async fn register_table(&self, ident: &TableIdent, metadata_location: &str) -> Result<Table> {
         let inner = &self.inner;
+        inner.check_can_change()?;
         let schema = schema_of(ident)?;
         // Also validates the name.
         inner.paths.table(ident)?;
@@ -222,17 +237,15 @@ impl Catalog for RestCatalog {
     }
 
     fn versioned(&self) -> Result<&dyn VersionedCatalog> {
-        Err(CatalogError::Unsupported(format!(
-            "this in catalog {}, which is a rest catalog (catalog branches, catalog versions and \
-             transactions need the sql catalog, without catalog.rest.uri),",
-            self.inner.name
-        )))
+        self.inner.nessie()?;
+        Ok(self)
     }
 }
 
 impl Inner {
     /// Drops a table, and has the server delete its files if they are to go too.
     async fn drop_table(self: &Arc<Self>, ident: &TableIdent, for_purge: bool) -> Result<Table> {
+        self.check_can_change()?;
         let dropped = self.load_table(ident).await?;
         let call = Call::delete(self.paths.table(ident)?);
         let call = call.with("purgeRequested", for_purge.to_string());

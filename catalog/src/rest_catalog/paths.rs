@@ -19,6 +19,7 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
 const LEVEL_SEPARATOR: char = '.';
 
 /// Makes the paths of one catalog of a server, below `/v1/`.
+#[derive(Clone)]
 pub(super) struct Paths {
     /// Empty, or with a slash at its end. As the server gave it: escaped.
     prefix: String,
@@ -38,6 +39,11 @@ impl Paths {
             path_separator: path_separator.to_string(),
             is_nested,
         }
+    }
+
+    /// The same below another prefix, which is escaped.
+    pub(super) fn below_prefix(&self, prefix: &str) -> Self {
+        Self::new(Some(prefix), &self.path_separator, self.is_nested)
     }
 
     /// Whether namespaces within namespaces are schemas.
@@ -120,6 +126,11 @@ impl Paths {
     }
 }
 
+/// A text as a part of a path.
+pub(super) fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED).to_string()
+}
+
 /// A name as one segment of a path.
 fn segment(what: &str, name: &str) -> Result<String> {
     // Those with dots alone would be taken out of the path, escaped or not.
@@ -128,7 +139,7 @@ fn segment(what: &str, name: &str) -> Result<String> {
             "{what} name {name:?} is not one that a rest catalog can have: choose another name"
         )));
     }
-    Ok(utf8_percent_encode(name, ESCAPED).to_string())
+    Ok(escaped(name))
 }
 
 #[cfg(test)]

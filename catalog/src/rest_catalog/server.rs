@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::failure::Failure;
 use super::http::{Call, Client};
+use super::nessie::Nessie;
 use super::options::checked_uri;
 use super::paths::Paths;
 use super::wire::CatalogConfig;
@@ -49,17 +50,28 @@ impl ServerConfiguration {
     /// would be.
     pub(super) fn uri(&self, asked: &str) -> Result<Option<String>> {
         let overridden = self.config.overrides.get("uri").and_then(Option::as_deref);
-        let Some(uri) = overridden else {
+        let uri = overridden.map(|uri| followed(asked, uri));
+        uri.transpose()
+    }
+
+    /// The API of Nessie for its references, where the server is one.
+    ///
+    /// # Errors
+    /// As [`Self::uri`].
+    pub(super) fn nessie(&self, client: &Client) -> Result<Option<Nessie>> {
+        let is_nessie = self.get("nessie.is-nessie-catalog");
+        let core_uri = self.get("nessie.core-base-uri");
+        let (Some("true"), Some(core_uri)) = (is_nessie, core_uri) else {
             return Ok(None);
         };
-        let uri = checked_uri(uri)?;
-        if asked.starts_with("https://") && uri.starts_with("http://") {
-            return Err(CatalogError::InvalidInput(format!(
-                "the rest catalog at {asked} sends its clients to {uri}, where passwords would be \
-                 readable: have it know its public address"
-            )));
-        }
-        Ok(Some(uri))
+        let core_uri = followed(client.uri(), core_uri)?;
+        let default_branch = self.get("nessie.default-branch.name");
+        Ok(Some(Nessie::new(
+            client,
+            core_uri,
+            self.get("prefix").unwrap_or_default(),
+            default_branch,
+        )))
     }
 
     pub(super) fn paths(&self, is_nested: bool) -> Paths {
@@ -84,6 +96,18 @@ impl ServerConfiguration {
         }
         Endpoints { offered }
     }
+}
+
+/// A URI that the server at `asked` sends its clients to.
+fn followed(asked: &str, uri: &str) -> Result<String> {
+    let uri = checked_uri(uri)?;
+    if asked.starts_with("https://") && uri.starts_with("http://") {
+        return Err(CatalogError::InvalidInput(format!(
+            "the rest catalog at {asked} sends its clients to {uri}, where passwords would be \
+             readable: have it know its public address"
+        )));
+    }
+    Ok(uri)
 }
 
 /// What the server offers beyond tables and namespaces.

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use super::Inner;
 use super::schema::{SCHEMA_ROW, kind};
 use crate::error::Result;
-use crate::versioned::CatalogLogEntry;
+use crate::versioned::{CatalogLogEntry, VersionId};
 
 impl Inner {
     /// The newest commits of all branches, newest first. Those of open transactions are not
@@ -30,22 +30,21 @@ impl Inner {
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(self.database.pool())
         .await;
-        let entries: Result<Vec<CatalogLogEntry>, sqlx::Error> =
+        let entries: Result<Vec<(i64, CatalogLogEntry)>, sqlx::Error> =
             rows.and_then(|rows| rows.iter().map(entry_of).collect());
-        let mut entries = entries.map_err(|source| self.error(source))?;
-        let mut changed = self.changed_since(entries.last()).await?;
-        for entry in &mut entries {
-            let names = changed.remove(&entry.version).unwrap_or_default();
+        let entries = entries.map_err(|source| self.error(source))?;
+        let oldest = entries.last().map(|(number, _)| *number);
+        let mut changed = self.changed_since(oldest).await?;
+        let entries = entries.into_iter().map(|(number, mut entry)| {
+            let names = changed.remove(&number).unwrap_or_default();
             entry.changed = names.into_iter().collect();
-        }
-        Ok(entries)
+            entry
+        });
+        Ok(entries.collect())
     }
 
     /// What each version changed, from this one on.
-    async fn changed_since(
-        &self,
-        oldest: Option<&CatalogLogEntry>,
-    ) -> Result<BTreeMap<i64, BTreeSet<String>>> {
+    async fn changed_since(&self, oldest: Option<i64>) -> Result<BTreeMap<i64, BTreeSet<String>>> {
         let mut changed: BTreeMap<i64, BTreeSet<String>> = BTreeMap::new();
         let Some(oldest) = oldest else {
             return Ok(changed);
@@ -55,7 +54,7 @@ impl Inner {
              WHERE catalog_id = $1 AND version_id >= $2",
         )
         .bind(self.catalog_id)
-        .bind(oldest.version)
+        .bind(oldest)
         .fetch_all(self.database.pool())
         .await
         .map_err(|source| self.error(source))?;
@@ -67,17 +66,22 @@ impl Inner {
     }
 }
 
-fn entry_of(row: &AnyRow) -> Result<CatalogLogEntry, sqlx::Error> {
-    Ok(CatalogLogEntry {
-        version: row.try_get(0)?,
+/// A version, with its number.
+fn entry_of(row: &AnyRow) -> Result<(i64, CatalogLogEntry), sqlx::Error> {
+    let number: i64 = row.try_get(0)?;
+    let parent: Option<i64> = row.try_get(2)?;
+    let merged: Option<i64> = row.try_get(3)?;
+    let entry = CatalogLogEntry {
+        version: number.into(),
         branch: row.try_get(1)?,
-        parent: row.try_get(2)?,
-        merged: row.try_get(3)?,
+        parent: parent.map(VersionId::from),
+        merged: merged.map(VersionId::from),
         committed_at_ms: row.try_get(4)?,
         author: row.try_get(5)?,
         message: row.try_get(6)?,
         changed: Vec::new(),
-    })
+    };
+    Ok((number, entry))
 }
 
 fn changed_name(row: &AnyRow) -> Result<(i64, String), sqlx::Error> {

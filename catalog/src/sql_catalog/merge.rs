@@ -93,7 +93,7 @@ impl Inner {
             .finish_merge(author, &message, Some(stored.head_version))
             .await?;
         Ok(MergeReport {
-            version: Some(number),
+            version: Some(number.into()),
             changed: merged.changed(),
         })
     }

@@ -9,7 +9,9 @@ use super::schema::{MAIN_REF, kind};
 use super::version::NewVersion;
 use super::{Inner, names, nearest_name};
 use crate::error::{CatalogError, Result};
-use crate::versioned::{CatalogReference, CatalogReferenceInfo, CatalogReferenceKind, MAIN};
+use crate::versioned::{
+    CatalogReference, CatalogReferenceInfo, CatalogReferenceKind, MAIN, VersionId,
+};
 
 /// Names of hidden branches begin with it; no branch or tag of a user does.
 pub(super) const HIDDEN_PREFIX: &str = "$";
@@ -208,8 +210,11 @@ impl Inner {
             CatalogReference::Named(name) => (None, name),
             CatalogReference::Branch(name) => (Some(CatalogReferenceKind::Branch), name),
             CatalogReference::Tag(name) => (Some(CatalogReferenceKind::Tag), name),
-            CatalogReference::Version(version) => {
+            CatalogReference::Version(VersionId::Number(version)) => {
                 return self.position_of_version(connection, *version).await;
+            }
+            CatalogReference::Version(VersionId::Hash(_)) => {
+                return Err(self.no_such_version(reference));
             }
             CatalogReference::TimestampMillis(time) => {
                 return self.position_at_time(connection, *time).await;
@@ -245,7 +250,7 @@ impl Inner {
                 }
                 Ok(Position::read_only(levels, &format!("version {version}")))
             }
-            None => Err(self.no_such_version(&CatalogReference::Version(version))),
+            None => Err(self.no_such_version(&CatalogReference::Version(version.into()))),
         }
     }
 
@@ -328,10 +333,10 @@ impl Inner {
         Ok(CatalogReferenceInfo {
             name: name.to_string(),
             kind,
-            version: created.head_version,
+            version: created.head_version.into(),
             parent: parent.and_then(|parent| parent.name),
-            forked_at: created.parent.map(|(_, version)| version),
-            created_at_ms: created.created_at_ms,
+            forked_at: created.parent.map(|(_, version)| version.into()),
+            created_at_ms: Some(created.created_at_ms),
         })
     }
 
@@ -434,10 +439,10 @@ impl Inner {
                 Some(CatalogReferenceInfo {
                     name: reference.name.clone()?,
                     kind: reference.public_kind()?,
-                    version: reference.head_version,
+                    version: reference.head_version.into(),
                     parent: reference.parent.and_then(|(ref_id, _)| name_of(ref_id)),
-                    forked_at: reference.parent.map(|(_, version)| version),
-                    created_at_ms: reference.created_at_ms,
+                    forked_at: reference.parent.map(|(_, version)| version.into()),
+                    created_at_ms: Some(reference.created_at_ms),
                 })
             })
             .collect();

@@ -20,7 +20,7 @@ use super::{Inner, SqlCatalog};
 use crate::catalog::Catalog;
 use crate::commit::{WrittenTable, delete_written_files};
 use crate::error::{CatalogError, Result};
-use crate::versioned::{CatalogTransaction, MergeReport};
+use crate::versioned::{CatalogTransaction, MergeReport, VersionId};
 
 /// A transaction of a [`SqlCatalog`].
 pub(super) struct SqlTransaction {
@@ -134,7 +134,7 @@ impl Inner {
             self.resolve_transaction(ref_id, error).await?;
         }
         Ok(MergeReport {
-            version: number,
+            version: number.map(VersionId::from),
             changed,
         })
     }

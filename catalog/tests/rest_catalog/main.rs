@@ -10,6 +10,8 @@ mod authentication;
 mod catalog;
 mod commits;
 mod maintenance;
+mod nessie;
+mod nessie_server;
 mod server;
 mod views;
 

@@ -80,20 +80,24 @@ pub struct Server {
 }
 
 struct Shared {
-    catalog: Arc<SqlCatalog>,
+    tables: Tables,
     faults: Mutex<Vec<PlannedFault>>,
     log: Mutex<Vec<String>>,
-    rules: Mutex<Rules>,
     issued: Mutex<usize>,
+}
+
+/// What the server has below its prefix.
+pub struct Tables {
+    catalog: Arc<dyn Catalog>,
+    rules: Mutex<Rules>,
 }
 
 impl Server {
     pub async fn start(catalog: Arc<SqlCatalog>) -> Self {
         let shared = Arc::new(Shared {
-            catalog: Arc::clone(&catalog),
+            tables: Tables::new(catalog.clone()),
             faults: Mutex::default(),
             log: Mutex::default(),
-            rules: Mutex::default(),
             issued: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -147,7 +151,7 @@ impl Server {
     }
 
     pub fn set_rules(&self, change: impl FnOnce(&mut Rules)) {
-        change(&mut self.shared.rules.lock().unwrap());
+        change(&mut self.shared.tables.rules.lock().unwrap());
     }
 
     /// How many requests there were like this.
@@ -161,7 +165,7 @@ impl Server {
 }
 
 /// An error of the protocol.
-struct Refusal(u16, &'static str, String);
+pub struct Refusal(pub u16, pub &'static str, pub String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -192,9 +196,9 @@ impl From<CatalogError> for Refusal {
     }
 }
 
-type Outcome = Result<Value, Refusal>;
+pub type Outcome = Result<Value, Refusal>;
 
-fn answer(status: u16, body: String) -> Response {
+pub fn answer(status: u16, body: String) -> Response {
     let status = StatusCode::from_u16(status).unwrap();
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
@@ -281,6 +285,91 @@ impl Shared {
             return Ok(self.config());
         }
         let path = path.strip_prefix(PREFIX).unwrap().trim_start_matches('/');
+        self.tables
+            .respond(method, path, query, headers, body)
+            .await
+    }
+
+    fn issue(&self, body: &[u8]) -> Outcome {
+        let form: HashMap<String, String> =
+            url::form_urlencoded::parse(body).into_owned().collect();
+        let get = |name: &str| form.get(name).map(String::as_str);
+        if get("client_id") != Some("ann") || get("client_secret") != Some("hush") {
+            return Err(Refusal(
+                401,
+                "NotAuthorizedException",
+                "unknown client".to_string(),
+            ));
+        }
+        assert_eq!(get("grant_type"), Some("client_credentials"));
+        let mut issued = self.issued.lock().unwrap();
+        *issued += 1;
+        let token = format!("token-{issued}");
+        let mut rules = self.tables.rules.lock().unwrap();
+        rules.tokens = Some(vec![token.clone()]);
+        Ok(json!({
+            "access_token": token,
+            "token_type": "bearer",
+            "expires_in": rules.token_lifetime,
+        }))
+    }
+
+    fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let rules = self.tables.rules.lock().unwrap();
+        let Some(tokens) = &rules.tokens else {
+            return Ok(());
+        };
+        let given = headers.get(header::AUTHORIZATION);
+        let given = given.map_or("", |value| value.to_str().unwrap());
+        if tokens
+            .iter()
+            .any(|token| given == format!("Bearer {token}"))
+        {
+            return Ok(());
+        }
+        Err(Refusal(
+            401,
+            "NotAuthorizedException",
+            "who are you".to_string(),
+        ))
+    }
+
+    fn config(&self) -> Value {
+        let rules = self.tables.rules.lock().unwrap();
+        let endpoints = [
+            "POST /v1/{prefix}/transactions/commit",
+            "GET /v1/{prefix}/namespaces/{namespace}/views",
+            "GET /v1/{prefix}/namespaces/{namespace}/views/{view}",
+        ];
+        let offered: Vec<&str> = endpoints
+            .into_iter()
+            .filter(|endpoint| !rules.withheld.contains(endpoint))
+            .collect();
+        json!({
+            "defaults": {"prefix": "not-this"},
+            "overrides": {"prefix": PREFIX},
+            "endpoints": offered,
+        })
+    }
+}
+
+impl Tables {
+    pub fn new(catalog: Arc<dyn Catalog>) -> Self {
+        Self {
+            catalog,
+            rules: Mutex::default(),
+        }
+    }
+
+    /// The answer to a request below the prefix.
+    pub async fn respond(
+        &self,
+        method: &str,
+        path: &str,
+        query: &HashMap<String, String>,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Outcome {
         let segments: Vec<String> = path
             .split('/')
             .map(|segment| {
@@ -334,68 +423,6 @@ impl Shared {
             }
             _ => panic!("unexpected request {method} {path}"),
         }
-    }
-
-    fn issue(&self, body: &[u8]) -> Outcome {
-        let form: HashMap<String, String> =
-            url::form_urlencoded::parse(body).into_owned().collect();
-        let get = |name: &str| form.get(name).map(String::as_str);
-        if get("client_id") != Some("ann") || get("client_secret") != Some("hush") {
-            return Err(Refusal(
-                401,
-                "NotAuthorizedException",
-                "unknown client".to_string(),
-            ));
-        }
-        assert_eq!(get("grant_type"), Some("client_credentials"));
-        let mut issued = self.issued.lock().unwrap();
-        *issued += 1;
-        let token = format!("token-{issued}");
-        let mut rules = self.rules.lock().unwrap();
-        rules.tokens = Some(vec![token.clone()]);
-        Ok(json!({
-            "access_token": token,
-            "token_type": "bearer",
-            "expires_in": rules.token_lifetime,
-        }))
-    }
-
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let rules = self.rules.lock().unwrap();
-        let Some(tokens) = &rules.tokens else {
-            return Ok(());
-        };
-        let given = headers.get(header::AUTHORIZATION);
-        let given = given.map_or("", |value| value.to_str().unwrap());
-        if tokens
-            .iter()
-            .any(|token| given == format!("Bearer {token}"))
-        {
-            return Ok(());
-        }
-        Err(Refusal(
-            401,
-            "NotAuthorizedException",
-            "who are you".to_string(),
-        ))
-    }
-
-    fn config(&self) -> Value {
-        let rules = self.rules.lock().unwrap();
-        let endpoints = [
-            "POST /v1/{prefix}/transactions/commit",
-            "GET /v1/{prefix}/namespaces/{namespace}/views",
-            "GET /v1/{prefix}/namespaces/{namespace}/views/{view}",
-        ];
-        let offered: Vec<&str> = endpoints
-            .into_iter()
-            .filter(|endpoint| !rules.withheld.contains(endpoint))
-            .collect();
-        json!({
-            "defaults": {"prefix": "not-this"},
-            "overrides": {"prefix": PREFIX},
-            "endpoints": offered,
-        })
     }
 
     async fn namespaces(

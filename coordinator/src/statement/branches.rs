@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use ingot_catalog::versioned::MAIN;
-use ingot_catalog::{CatalogError, CatalogLogEntry, CatalogReference, CatalogReferenceKind};
+use ingot_catalog::{
+    CatalogError, CatalogLogEntry, CatalogReference, CatalogReferenceKind, VersionId,
+};
 use ingot_sql::{
-    CatalogSource, CreateCatalogReference, DropCatalogReference, LikePattern, ReferenceKind,
+    CatalogSource, CatalogVersionId, CreateCatalogReference, DropCatalogReference, LikePattern,
+    ReferenceKind,
 };
 
 use super::context::StatementContext;
@@ -16,6 +18,7 @@ use super::rows::{batch_rows, is_like};
 use super::transactions::refuse_inside;
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
+use crate::statement_catalogs::StatementCatalogs;
 
 /// How many commits `SHOW CATALOG LOG` shows without a `LIMIT`.
 const DEFAULT_LOG_LIMIT: u64 = 100;
@@ -30,7 +33,10 @@ pub(super) async fn create(
     let catalog = context.catalogs.catalog(create.catalog.as_deref())?;
     let from = create.from.as_ref().map(|source| match source {
         CatalogSource::Reference(name) => CatalogReference::Named(name.clone()),
-        CatalogSource::Version(version) => CatalogReference::Version(*version),
+        CatalogSource::Version(version) => CatalogReference::Version(match version {
+            CatalogVersionId::Number(number) => VersionId::Number(*number),
+            CatalogVersionId::Hash(hash) => VersionId::Hash(hash.clone()),
+        }),
     });
     let versioned = catalog.versioned()?;
     let created = versioned.create_reference(kind, &create.name, from.as_ref());
@@ -60,14 +66,16 @@ pub(super) async fn drop_reference(
     let kind = kind_of(drop.kind);
     let what = kind.to_string();
     let catalog = context.catalogs.catalog(drop.catalog.as_deref())?;
+    let versioned = catalog.versioned()?;
     let own = context.session.branches.get(catalog.name());
     if drop.kind == ReferenceKind::Branch && own == Some(&drop.name) {
         return Err(CoordinatorError::InvalidInput(format!(
-            "branch {} cannot be dropped by a session that is on it: write USE BRANCH main first",
-            drop.name
+            "branch {} cannot be dropped by a session that is on it: write USE BRANCH {} first",
+            drop.name,
+            versioned.default_branch()
         )));
     }
-    match catalog.versioned()?.drop_reference(kind, &drop.name).await {
+    match versioned.drop_reference(kind, &drop.name).await {
         Ok(()) => done(&what, &drop.name, "dropped"),
         Err(CatalogError::ReferenceNotFound { .. }) if drop.if_exists => {
             done(&what, &drop.name, "does not exist: nothing was dropped")
@@ -108,12 +116,14 @@ pub(super) async fn use_branch(
     refuse_inside(context, "USE BRANCH")?;
     let catalog = context.catalogs.catalog(catalog)?;
     let reference = CatalogReference::Branch(branch.to_owned());
-    catalog.versioned()?.at(&reference).await?;
+    let versioned = catalog.versioned()?;
+    versioned.at(&reference).await?;
+    let is_default = branch == versioned.default_branch();
     let name = catalog.name().to_owned();
     let sessions = &context.core.sessions;
-    sessions.update(&context.session_id, |session| match branch {
-        MAIN => drop(session.branches.remove(&name)),
-        _ => drop(session.branches.insert(name.clone(), branch.to_owned())),
+    sessions.update(&context.session_id, |session| match is_default {
+        true => drop(session.branches.remove(&name)),
+        false => drop(session.branches.insert(name.clone(), branch.to_owned())),
     })?;
     Ok(StatementOutcome::Done {
         message: format!("using branch {branch} of catalog {name}"),
@@ -121,14 +131,15 @@ pub(super) async fn use_branch(
 }
 
 /// The columns of `SHOW BRANCHES`.
-pub(super) fn references_schema() -> SchemaRef {
+pub(super) fn references_schema(catalogs: &StatementCatalogs, catalog: Option<&str>) -> SchemaRef {
+    let version_type = version_type(catalogs, catalog);
     Arc::new(Schema::new(vec![
         Field::new("Name", DataType::Utf8, false),
         Field::new("Kind", DataType::Utf8, false),
-        Field::new("Version", DataType::Int64, false),
+        Field::new("Version", version_type.clone(), false),
         Field::new("Parent", DataType::Utf8, true),
-        Field::new("Forked At", DataType::Int64, true),
-        Field::new("Created", time_type(), false),
+        Field::new("Forked At", version_type, true),
+        Field::new("Created", time_type(), true),
     ]))
 }
 
@@ -149,20 +160,27 @@ pub(super) async fn show(
                 .iter()
                 .map(|reference| Some(reference.kind.to_string())),
         ),
-        numbers(found.iter().map(|reference| Some(reference.version))),
+        versions(
+            &schema,
+            found.iter().map(|reference| Some(&reference.version)),
+        ),
         texts(found.iter().map(|reference| reference.parent.clone())),
-        numbers(found.iter().map(|reference| reference.forked_at)),
+        versions(
+            &schema,
+            found.iter().map(|reference| reference.forked_at.as_ref()),
+        ),
         times(found.iter().map(|reference| reference.created_at_ms)),
     ];
     batch_rows(RecordBatch::try_new(schema, columns)?)
 }
 
 /// The columns of `SHOW CATALOG LOG`.
-pub(super) fn log_schema() -> SchemaRef {
+pub(super) fn log_schema(catalogs: &StatementCatalogs, catalog: Option<&str>) -> SchemaRef {
+    let version_type = version_type(catalogs, catalog);
     Arc::new(Schema::new(vec![
-        Field::new("Version", DataType::Int64, false),
+        Field::new("Version", version_type.clone(), false),
         Field::new("Branch", DataType::Utf8, true),
-        Field::new("Parent", DataType::Int64, true),
+        Field::new("Parent", version_type, true),
         Field::new("Time", time_type(), false),
         Field::new("Author", DataType::Utf8, false),
         Field::new("Message", DataType::Utf8, false),
@@ -189,10 +207,10 @@ pub(super) async fn show_log(
     log.retain(|entry| changes_like(entry, like));
     log.truncate(limit);
     let columns: Vec<ArrayRef> = vec![
-        numbers(log.iter().map(|entry| Some(entry.version))),
+        versions(&schema, log.iter().map(|entry| Some(&entry.version))),
         texts(log.iter().map(|entry| entry.branch.clone())),
-        numbers(log.iter().map(|entry| entry.parent)),
-        times(log.iter().map(|entry| entry.committed_at_ms)),
+        versions(&schema, log.iter().map(|entry| entry.parent.as_ref())),
+        times(log.iter().map(|entry| Some(entry.committed_at_ms))),
         texts(log.iter().map(|entry| Some(entry.author.clone()))),
         texts(log.iter().map(|entry| Some(entry.message.clone()))),
         texts(log.iter().map(|entry| Some(entry.changed.join(", ")))),
@@ -219,11 +237,40 @@ fn texts(values: impl Iterator<Item = Option<String>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
-fn numbers(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
-    Arc::new(values.collect::<Int64Array>())
+/// The type of a catalog's versions. A statement with a catalog that is not there, or has no
+/// versions, fails later.
+fn version_type(catalogs: &StatementCatalogs, catalog: Option<&str>) -> DataType {
+    let catalog = catalogs.catalog(catalog).ok();
+    let versioned = catalog
+        .as_ref()
+        .and_then(|catalog| catalog.versioned().ok());
+    match versioned.is_none_or(|versioned| versioned.has_numbered_versions()) {
+        true => DataType::Int64,
+        false => DataType::Utf8,
+    }
 }
 
-fn times(milliseconds: impl Iterator<Item = i64>) -> ArrayRef {
-    let micros = milliseconds.map(|time| time.saturating_mul(1_000));
-    Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
+/// Versions, of the type that the schema's column `Version` has.
+fn versions<'a>(schema: &Schema, values: impl Iterator<Item = Option<&'a VersionId>>) -> ArrayRef {
+    let column = schema.field_with_name("Version");
+    match column.is_ok_and(|column| *column.data_type() == DataType::Int64) {
+        true => Arc::new(
+            values
+                .map(|version| match version {
+                    Some(VersionId::Number(number)) => Some(*number),
+                    Some(VersionId::Hash(_)) | None => None,
+                })
+                .collect::<Int64Array>(),
+        ),
+        false => texts(values.map(|version| version.map(ToString::to_string))),
+    }
+}
+
+fn times(milliseconds: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    let micros = milliseconds.map(|time| time.map(|time| time.saturating_mul(1_000)));
+    Arc::new(
+        micros
+            .collect::<TimestampMicrosecondArray>()
+            .with_timezone("UTC"),
+    )
 }

@@ -23,14 +23,16 @@ use super::{explain, show};
 use crate::error::Result;
 use crate::service::StatementDescription;
 use crate::sessions::Session;
+use crate::statement_catalogs::StatementCatalogs;
 
 /// Describes one statement of a session.
 pub async fn describe(
+    catalogs: &StatementCatalogs,
     state: &SessionState,
     session: &Session,
     statement: &Statement,
 ) -> Result<StatementDescription> {
-    if let Some(schema) = show::schema_of(statement) {
+    if let Some(schema) = show::schema_of(catalogs, statement) {
         return Ok(rows_of(schema, Schema::empty()));
     }
     match statement {
@@ -55,7 +57,8 @@ pub async fn describe(
                 Ok(rows_of(with_headings(&schema, query), Schema::empty()))
             }
             Some(prepared) => {
-                let mut description = Box::pin(describe(state, session, prepared)).await?;
+                let mut description =
+                    Box::pin(describe(catalogs, state, session, prepared)).await?;
                 description.parameter_schema = Arc::new(Schema::empty());
                 Ok(description)
             }

@@ -43,7 +43,7 @@ use crate::service::StatementOutcome;
 /// Executes one statement.
 pub async fn execute(context: StatementContext, statement: Statement) -> Result<StatementOutcome> {
     // What `SHOW …` returns is known before it is executed, and is the same then.
-    if let Some(schema) = show::schema_of(&statement) {
+    if let Some(schema) = show::schema_of(&context.catalogs, &statement) {
         return execute_show(&context, schema, &statement).await;
     }
     match &statement {

@@ -16,10 +16,10 @@ use super::{show_create, statistics};
 use crate::error::Result;
 use crate::service::StatementOutcome;
 use crate::session_properties::SESSION_PROPERTIES;
-use crate::statement_catalogs::ResolvedTable;
+use crate::statement_catalogs::{ResolvedTable, StatementCatalogs};
 
 /// The columns that a `SHOW` statement returns; `None` for other statements.
-pub(super) fn schema_of(statement: &Statement) -> Option<SchemaRef> {
+pub(super) fn schema_of(catalogs: &StatementCatalogs, statement: &Statement) -> Option<SchemaRef> {
     let columns: &[&str] = match statement {
         Statement::ShowCatalogs { .. } => &["Catalog"],
         Statement::ShowSchemas { .. } => &["Schema"],
@@ -32,8 +32,12 @@ pub(super) fn schema_of(statement: &Statement) -> Option<SchemaRef> {
         Statement::ShowSession { .. } => &["Name", "Value", "Default", "Type", "Description"],
         Statement::ShowFunctions { .. } => &["Function", "Kind"],
         Statement::ShowJobs { .. } => &["Pipeline", "Job", "Schedule", "Description"],
-        Statement::ShowBranches { .. } => return Some(branches::references_schema()),
-        Statement::ShowCatalogLog { .. } => return Some(branches::log_schema()),
+        Statement::ShowBranches { catalog, .. } => {
+            return Some(branches::references_schema(catalogs, catalog.as_deref()));
+        }
+        Statement::ShowCatalogLog { catalog, .. } => {
+            return Some(branches::log_schema(catalogs, catalog.as_deref()));
+        }
         Statement::ShowStats { .. } => return Some(statistics::schema()),
         _ => return None,
     };

@@ -8,8 +8,10 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use ingot_catalog::scan::metadata_tables::MetadataTableKind;
-use ingot_catalog::{CatalogReference, TableVersion};
-use ingot_sql::{CatalogVersion, MetadataTable, RelationChanges, RelationName, RelationVersion};
+use ingot_catalog::{CatalogReference, TableVersion, VersionId};
+use ingot_sql::{
+    CatalogVersion, CatalogVersionId, MetadataTable, RelationChanges, RelationName, RelationVersion,
+};
 
 use crate::error::{EngineError, Result};
 use crate::session::session_config_for_time;
@@ -55,7 +57,10 @@ fn reference_of(version: CatalogVersion, time_zone: &str) -> Result<CatalogRefer
     Ok(match version {
         CatalogVersion::Branch(name) => CatalogReference::Branch(name),
         CatalogVersion::Tag(name) => CatalogReference::Tag(name),
-        CatalogVersion::Version(version) => CatalogReference::Version(version),
+        CatalogVersion::Version(version) => CatalogReference::Version(match version {
+            CatalogVersionId::Number(number) => VersionId::Number(number),
+            CatalogVersionId::Hash(hash) => VersionId::Hash(hash),
+        }),
         CatalogVersion::TimestampExpr(text) => {
             let micros = evaluate_timestamp(&text, time_zone)?;
             CatalogReference::TimestampMillis(micros.div_euclid(1000))

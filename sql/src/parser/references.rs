@@ -65,7 +65,7 @@ pub(super) fn is_reference(parser: &Parser<'_>) -> bool {
 }
 
 /// `CREATE [OR REPLACE] BRANCH [IF NOT EXISTS] name IN TABLE table [FROM reference]`, or the same of a
-/// catalog: `… name [IN catalog] [FROM reference | FROM VERSION number]`; from `BRANCH` on.
+/// catalog: `… name [IN catalog] [FROM reference | FROM VERSION version]`; from `BRANCH` on.
 pub(super) fn parse_create(
     parser: &mut Parser<'_>,
     or_replace: bool,
@@ -168,13 +168,16 @@ fn parse_in_catalog(parser: &mut Parser<'_>) -> Result<Option<String>, SqlError>
     }
 }
 
-/// `[FROM reference | FROM VERSION number]`
+/// `[FROM reference | FROM VERSION number | FROM VERSION 'hash']`
 fn parse_catalog_source(parser: &mut Parser<'_>) -> Result<Option<CatalogSource>, SqlError> {
     if !parser.take_word("from") {
         return Ok(None);
     }
     let is_version = parser.peek_word("version")
-        && matches!(parser.peek_nth_token_ref(1).token, Token::Number(..));
+        && matches!(
+            parser.peek_nth_token_ref(1).token,
+            Token::Number(..) | Token::SingleQuotedString(_)
+        );
     if is_version {
         parser.advance_token();
         return Ok(Some(CatalogSource::Version(catalog_version(parser)?)));
