@@ -371,10 +371,12 @@ pub trait Catalog: Debug + Send + Sync {
         })
     }
 
-    /// Creates a view, or makes a new version of one that exists if it may be replaced.
+    /// Creates a view, or makes a new version of one that exists if it may be replaced: of a
+    /// materialized one only such that its storage table stays as it is.
     ///
     /// # Errors
-    /// `ViewExists`, `TableExists`; `Unsupported` for catalogs without views.
+    /// `ViewExists`, `TableExists`; `InvalidInput` for a materialized view with another storage
+    /// table; `Unsupported` for catalogs without views.
     async fn put_view(
         &self,
         ident: &TableIdent,
@@ -424,7 +426,8 @@ pub trait Catalog: Debug + Send + Sync {
         )))
     }
 
-    /// Renames a view within the catalog; its location does not change.
+    /// Renames a view within the catalog, a materialized one together with its storage table;
+    /// their locations do not change.
     async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
         self.load_view(from).await?;
         Err(CatalogError::Unsupported(format!(
