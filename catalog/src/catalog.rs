@@ -311,6 +311,16 @@ pub trait Catalog: Debug + Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The metadata files in a folder of states of views that nobody can read any more: of views
+    /// that were dropped or replaced. None in catalogs that keep the metadata of views themselves.
+    ///
+    /// # Errors
+    /// When they are not all known.
+    async fn unread_view_files(&self, folder: &str) -> Result<Vec<String>> {
+        let _ = folder;
+        Ok(Vec::new())
+    }
+
     /// The folder that the folders of a schema's new tables and views are made in.
     ///
     /// # Errors

@@ -218,6 +218,10 @@ impl Catalog for SqlCatalog {
         self.inner.reachable_within(folder).await
     }
 
+    async fn unread_view_files(&self, folder: &str) -> Result<Vec<String>> {
+        self.inner.unread_view_files(folder).await
+    }
+
     async fn table_folder(&self, schema: &str) -> Result<String> {
         self.inner.table_folder(schema).await
     }

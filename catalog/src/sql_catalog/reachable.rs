@@ -1,7 +1,7 @@
 //! Which states of tables and views can still be read: on branches, in transactions, at tags, and
 //! in catalog versions that are kept (`docs/decisions/0001-versioned-catalog.md`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use iceberg::TableIdent;
 use sqlx::{AnyConnection, Row};
@@ -64,6 +64,29 @@ impl Inner {
         let mut locations = self.contents(&mut snapshot, &placed, &parameters).await?;
         locations.retain(|location| is_in(location, &folder));
         Ok(locations)
+    }
+
+    /// The metadata files in a folder of states of views that were this catalog's and that cannot be
+    /// read any more. What another catalog of the database has or had, which may share the folder,
+    /// is not among them.
+    pub(super) async fn unread_view_files(&self, folder: &str) -> Result<Vec<String>> {
+        let folder = Location::parse(folder)?;
+        let pattern = within_pattern(folder.path.as_ref());
+        let parameters = [kind::VIEW, pattern.as_str()];
+        // Rows of dropped views and of replaced states stay, so that they tell whose a file is.
+        let placed = format!("o.kind = $2 AND {}", is_like(3));
+        let own = format!(
+            "{placed} AND o.content NOT IN (SELECT content FROM catalog_objects
+                                            WHERE catalog_id <> $1 AND content IS NOT NULL)"
+        );
+        let mut snapshot = self.database.begin_snapshot().await?;
+        let readable = self.readable_rows(&mut snapshot).await?;
+        let readable = format!("{readable} AND {placed}");
+        let readable = self.contents(&mut snapshot, &readable, &parameters).await?;
+        let readable: HashSet<String> = readable.into_iter().collect();
+        let mut unread = self.contents(&mut snapshot, &own, &parameters).await?;
+        unread.retain(|location| !readable.contains(location) && is_in(location, &folder));
+        Ok(unread)
     }
 
     /// The condition on rows `o` of `catalog_objects` that they are part of a state that can be
