@@ -29,11 +29,12 @@ fn definition(sql: &str) -> ViewDefinition {
 
 /// Creates or replaces the view; returns its new metadata file.
 async fn put(catalog: &dyn Catalog, name: &str, sql: &str) -> String {
-    let put = catalog.put_view(&ident("s", name), definition(sql), true);
+    let name = ident("s", name);
+    let put = catalog.put_view(&name, definition(sql), true);
     put.await.unwrap().metadata_location
 }
 
-/// Files change after this time, in milliseconds from now.
+/// Cleans up the files of schema `s` that changed at least so many milliseconds ago.
 async fn clean(catalog: &dyn Catalog, age_ms: i64) -> AbandonedReport {
     let options = OrphanOptions {
         older_than_ms: chrono::Utc::now().timestamp_millis() - age_ms,
@@ -52,16 +53,20 @@ async fn existing(catalog: &dyn Catalog, files: &[&String]) -> Vec<bool> {
     existing
 }
 
-async fn open(folder: &std::path::Path, retention: Duration) -> Arc<SqlCatalog> {
-    let database = Database::connect_sqlite(&folder.join("catalog.db"))
-        .await
-        .unwrap();
+async fn open(folder: &std::path::Path, database: &Database, retention: u64) -> Arc<SqlCatalog> {
     let warehouse = folder.join("warehouse").display().to_string();
     let options = SqlCatalogOptions {
-        version_retention: retention,
+        version_retention: Duration::from_secs(retention),
         ..SqlCatalogOptions::default()
     };
+    let database = database.clone();
     SqlCatalog::open_with("iceberg", database, local_storage(), &warehouse, options)
+        .await
+        .unwrap()
+}
+
+async fn database_in(folder: &std::path::Path) -> Database {
+    Database::connect_sqlite(&folder.join("catalog.db"))
         .await
         .unwrap()
 }
@@ -136,7 +141,8 @@ async fn a_transaction_that_is_rolled_back_takes_no_file_of_others() {
 #[tokio::test]
 async fn views_stay_as_long_as_a_kept_version_or_a_branch_has_them() {
     let folder = tempfile::tempdir().unwrap();
-    let catalog = open(folder.path(), Duration::from_secs(3600)).await;
+    let database = database_in(folder.path()).await;
+    let catalog = open(folder.path(), &database, 3600).await;
     catalog.create_schema("s", HashMap::new()).await.unwrap();
     let dropped = put(&*catalog, "dropped", "SELECT 1").await;
     let with_dropped = catalog.references().await.unwrap()[0].version;
@@ -158,7 +164,7 @@ async fn views_stay_as_long_as_a_kept_version_or_a_branch_has_them() {
     version.load_view(&ident("s", "dropped")).await.unwrap();
 
     // Without retention, what the branch has stays.
-    let later = open(folder.path(), Duration::ZERO).await;
+    let later = open(folder.path(), &database, 0).await;
     assert_eq!(clean(&*later, -1_000).await.view_files, 1);
     assert_eq!(existing(&*later, &files).await, [false, true, true, true]);
     let on_branch = later
@@ -178,10 +184,11 @@ async fn views_stay_as_long_as_a_kept_version_or_a_branch_has_them() {
 #[tokio::test]
 async fn another_catalog_in_the_same_folder_keeps_its_views() {
     let folder = tempfile::tempdir().unwrap();
-    let catalog = open(folder.path(), Duration::ZERO).await;
+    let database = database_in(folder.path()).await;
+    let catalog = open(folder.path(), &database, 0).await;
     let other = SqlCatalog::open(
         "other",
-        catalog.database().clone(),
+        database.clone(),
         local_storage(),
         catalog.warehouse(),
     )
