@@ -76,6 +76,15 @@ pub enum CatalogError {
         suggestion: Option<String>,
     },
 
+    /// The files of a version of the catalog are not kept any more: it may not be readable.
+    #[error("{what} of catalog {catalog} has expired: {reason}; {available}")]
+    VersionExpired {
+        catalog: String,
+        what: String,
+        reason: String,
+        available: String,
+    },
+
     /// A branch or tag of this name exists already; `what` has its kind and name.
     #[error("{what} already exists")]
     ReferenceExists { what: String },

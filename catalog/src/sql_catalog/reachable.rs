@@ -91,13 +91,10 @@ impl Inner {
 
     /// The condition on rows `o` of `catalog_objects` that they are part of a state that can be
     /// read.
-    async fn readable_rows(&self, connection: &mut AnyConnection) -> Result<String> {
+    pub(super) async fn readable_rows(&self, connection: &mut AnyConnection) -> Result<String> {
         let levels = self.read_levels(connection).await?;
         let mut conditions: Vec<String> = levels.into_iter().map(condition_of).collect();
-        let retention = self.options.version_retention.as_millis();
-        if retention > 0 {
-            let now = chrono::Utc::now().timestamp_millis();
-            let oldest = now.saturating_sub(i64::try_from(retention).unwrap_or(i64::MAX));
+        if let Some(oldest) = self.oldest_kept_ms() {
             conditions.push(format!(
                 "o.to_version IN (SELECT version_id FROM catalog_versions
                  WHERE catalog_id = $1 AND committed_at_ms >= {oldest})"
@@ -106,9 +103,18 @@ impl Inner {
         Ok(format!("({})", conditions.join(" OR ")))
     }
 
+    /// States that a commit from this time on ended keep their files, in milliseconds since the
+    /// epoch; `None` without a retention.
+    pub(super) fn oldest_kept_ms(&self) -> Option<i64> {
+        let retention = self.options.version_retention.as_millis();
+        let now = chrono::Utc::now().timestamp_millis();
+        let oldest = now.saturating_sub(i64::try_from(retention).unwrap_or(i64::MAX));
+        (retention > 0).then_some(oldest)
+    }
+
     /// The different contents of the rows `o` of `catalog_objects` that fulfil a condition, whose
     /// parameters are numbered from 2 on.
-    async fn contents(
+    pub(super) async fn contents(
         &self,
         connection: &mut AnyConnection,
         condition: &str,
@@ -184,7 +190,10 @@ impl Inner {
     }
 
     /// What branches, tags and transactions read.
-    async fn read_levels(&self, connection: &mut AnyConnection) -> Result<BTreeSet<Level>> {
+    pub(super) async fn read_levels(
+        &self,
+        connection: &mut AnyConnection,
+    ) -> Result<BTreeSet<Level>> {
         let mut read = BTreeSet::new();
         for reference in self.all_references(&mut *connection).await? {
             let levels = self.levels_of(&mut *connection, &reference).await?;

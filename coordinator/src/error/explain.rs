@@ -36,7 +36,8 @@ pub(super) fn catalog_code(error: &CatalogError) -> ErrorCode {
         | CatalogError::ViewNotFound { .. }
         | CatalogError::SchemaNotFound { .. }
         | CatalogError::VersionNotFound { .. }
-        | CatalogError::ReferenceNotFound { .. } => ErrorCode::NotFound,
+        | CatalogError::ReferenceNotFound { .. }
+        | CatalogError::VersionExpired { .. } => ErrorCode::NotFound,
         CatalogError::TableExists { .. }
         | CatalogError::ViewExists { .. }
         | CatalogError::SchemaExists { .. }

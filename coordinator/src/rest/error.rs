@@ -146,6 +146,7 @@ impl RestError {
             CatalogError::InvalidInput(_)
             | CatalogError::VersionNotFound { .. }
             | CatalogError::ReferenceNotFound { .. }
+            | CatalogError::VersionExpired { .. }
             | CatalogError::ReferenceExists { .. }
             | CatalogError::ReferenceEnded { .. }
             | CatalogError::FilesInUse { .. } => (StatusCode::BAD_REQUEST, BAD_REQUEST),
