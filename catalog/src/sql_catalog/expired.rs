@@ -108,7 +108,7 @@ impl Inner {
             .filter(|named| !kept.contains(&named.object.content));
         // Boxed: the compiler cannot tell otherwise that callers' futures may change threads.
         let checks: Vec<_> = unkept
-            .map(|named| async move { self.lost_name_of(named).await }.boxed())
+            .map(|named| self.lost_name_of(named).boxed())
             .collect();
         let mut checks = futures::stream::iter(checks).buffered(CONCURRENT_CHECKS);
         while let Some(lost) = checks.try_next().await? {
