@@ -316,6 +316,16 @@ pub trait Catalog: Debug + Send + Sync {
         Ok(Vec::new())
     }
 
+    /// The metadata files in a folder of states of views that nobody can read any more: of views
+    /// that were dropped or replaced. None in catalogs that keep the metadata of views themselves.
+    ///
+    /// # Errors
+    /// When they are not all known.
+    async fn unread_view_files(&self, folder: &str) -> Result<Vec<String>> {
+        let _ = folder;
+        Ok(Vec::new())
+    }
+
     /// The folder that the folders of a schema's new tables and views are made in.
     ///
     /// # Errors
@@ -376,10 +386,12 @@ pub trait Catalog: Debug + Send + Sync {
         })
     }
 
-    /// Creates a view, or makes a new version of one that exists if it may be replaced.
+    /// Creates a view, or makes a new version of one that exists if it may be replaced: of a
+    /// materialized one only such that its storage table stays as it is.
     ///
     /// # Errors
-    /// `ViewExists`, `TableExists`; `Unsupported` for catalogs without views.
+    /// `ViewExists`, `TableExists`; `InvalidInput` for a materialized view with another storage
+    /// table; `Unsupported` for catalogs without views.
     async fn put_view(
         &self,
         ident: &TableIdent,
@@ -429,7 +441,8 @@ pub trait Catalog: Debug + Send + Sync {
         )))
     }
 
-    /// Renames a view within the catalog; its location does not change.
+    /// Renames a view within the catalog, a materialized one together with its storage table;
+    /// their locations do not change.
     async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
         self.load_view(from).await?;
         Err(CatalogError::Unsupported(format!(

@@ -76,6 +76,15 @@ pub enum CatalogError {
         suggestion: Option<String>,
     },
 
+    /// The files of a version of the catalog are not kept any more: it may not be readable.
+    #[error("{what} of catalog {catalog} has expired: {reason}; {available}")]
+    VersionExpired {
+        catalog: String,
+        what: String,
+        reason: String,
+        available: String,
+    },
+
     /// A branch or tag of this name exists already; `what` has its kind and name.
     #[error("{what} already exists")]
     ReferenceExists { what: String },
@@ -154,6 +163,15 @@ pub enum CatalogError {
         source: Box<iceberg::Error>,
     },
 
+    /// A file that a snapshot of a table needs is missing, corrupt or cannot be read now. `table` is
+    /// the table's location where its name is not known.
+    #[error("table {table}, snapshot {snapshot_id}: {source}")]
+    InSnapshot {
+        table: String,
+        snapshot_id: i64,
+        source: Box<CatalogError>,
+    },
+
     /// The catalog database failed. `database` has no password in it.
     #[error("catalog database {database}: {}", one_line(&.source.to_string()))]
     Database {
@@ -183,6 +201,27 @@ impl CatalogError {
         Self::Metadata {
             path: path.into(),
             source: Box::new(source),
+        }
+    }
+
+    /// Names the table and the snapshot that were read when a file failed. Errors that are about no
+    /// file stay as they are, and so do those that name a snapshot already.
+    pub fn in_snapshot(self, table: impl Into<String>, snapshot_id: i64) -> Self {
+        match self {
+            Self::Storage { .. } | Self::Metadata { .. } => Self::InSnapshot {
+                table: table.into(),
+                snapshot_id,
+                source: Box::new(self),
+            },
+            other => other,
+        }
+    }
+
+    /// What is wrong, without the snapshot where it was found.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::InSnapshot { source, .. } => source.cause(),
+            other => other,
         }
     }
 

@@ -169,7 +169,8 @@ pub trait VersionedCatalog: Debug + Send + Sync {
     /// Nothing is copied.
     ///
     /// # Errors
-    /// `ReferenceExists`; `ReferenceNotFound` for `from`; `InvalidInput` for a bad name.
+    /// `ReferenceExists`; `ReferenceNotFound` for `from`, and `VersionExpired` for a version whose
+    /// files are not kept any more; `InvalidInput` for a bad name.
     async fn create_reference(
         &self,
         kind: CatalogReferenceKind,

@@ -8,6 +8,7 @@ use iceberg::spec::{
     ViewRepresentations, ViewVersion,
 };
 use iceberg::{NamespaceIdent, TableIdent};
+use uuid::Uuid;
 
 use crate::error::{CatalogError, Result};
 use crate::materialized_view::Materialization;
@@ -100,6 +101,22 @@ impl View {
             storage_table,
             grace_period_ms,
         }))
+    }
+
+    /// Whether a version of the view, by its id, has the query and the columns that it has now: a
+    /// rename of a materialized view makes another version of the same query. False for a version
+    /// that the view no longer knows.
+    pub fn has_query_of(&self, version_id: i32) -> bool {
+        let current = self.metadata.current_version();
+        let Some(version) = self.metadata.version_by_id(version_id) else {
+            return false;
+        };
+        version.version_id() == current.version_id()
+            || (version.representations() == current.representations()
+                && version.default_catalog() == current.default_catalog()
+                && version.default_namespace() == current.default_namespace()
+                && version.schema_id() == current.schema_id()
+                && version.summary().get(QUERY_COLUMNS) == current.summary().get(QUERY_COLUMNS))
     }
 
     /// What the view is now.
@@ -211,6 +228,31 @@ pub(crate) fn next_view_metadata(
         }
     };
     Ok(built.map_err(invalid)?.metadata)
+}
+
+/// The metadata of a materialized view whose rows are in a storage table of another name. Its
+/// version is another one, of the same query.
+pub(crate) fn moved_view_metadata(
+    previous: &View,
+    ident: &TableIdent,
+    storage_table: TableIdent,
+) -> Result<ViewMetadata> {
+    let mut definition = previous.definition()?;
+    if let Some(materialization) = &mut definition.materialization {
+        materialization.storage_table = storage_table;
+    }
+    let location = previous.metadata.location().to_string();
+    next_view_metadata(ident, location, Some(previous), definition)
+}
+
+/// A name for the next metadata file of a view, which nothing else has.
+pub(crate) fn new_metadata_location(metadata: &ViewMetadata) -> String {
+    format!(
+        "{}/metadata/{:0>5}-{}.metadata.json",
+        metadata.location().trim_end_matches('/'),
+        metadata.current_version_id(),
+        Uuid::new_v4()
+    )
 }
 
 /// View metadata as its file has it: versions of materialized views name their storage table.

@@ -76,6 +76,8 @@ struct Run {
     /// What was committed, by version.
     versions: Vec<(VersionId, State)>,
     files: BTreeSet<String>,
+    /// The metadata files of views among them.
+    view_files: BTreeSet<String>,
     next: usize,
     merges: usize,
     conflicts: usize,
@@ -106,6 +108,7 @@ impl Run {
             transactions: Vec::new(),
             versions: Vec::new(),
             files: BTreeSet::new(),
+            view_files: BTreeSet::new(),
             next: 0,
             merges: 0,
             conflicts: 0,
@@ -372,10 +375,16 @@ impl Run {
             self.compare_merge("commit", (open.branch, target), expected, merged.as_ref());
             is_published = merged.is_ok();
         }
-        if !is_published {
+        let mut gone = open.files;
+        if is_published {
+            // What it wrote of views and replaced or dropped again goes with it.
+            let state = &self.branches[open.branch].state;
+            let is_left = |file: &String| state.values().any(|(_, content)| content == file);
+            gone.retain(|file| self.view_files.contains(file) && !is_left(file));
+        } else {
             open.handle.roll_back().await.unwrap();
-            self.files = self.files.difference(&open.files).cloned().collect();
         }
+        self.files = self.files.difference(&gone).cloned().collect();
         format!("end a transaction on branch {target}: published {is_published}")
     }
 
@@ -391,6 +400,9 @@ impl Run {
             .change_object(&*handle, index, &name, &schema_row)
             .await;
 
+        if let Some(("view", location)) = self.branches[index].state.get(&name) {
+            self.view_files.insert(location.clone());
+        }
         let disk = self.disk().await;
         let new_files = disk.difference(&self.files).cloned();
         let new_files: BTreeSet<String> = new_files.collect();

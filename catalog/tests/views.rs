@@ -337,8 +337,8 @@ async fn rows_made_from_all_others_refuse_a_snapshot_in_between() {
     assert_eq!(names(&live), ["a"]);
 }
 
-/// Other programs can neither change nor move a materialized view, nor make one, whose drop would
-/// take the table with it that they name.
+/// Other programs can neither change a materialized view nor make one, whose drop would take the
+/// table with it that they name.
 async fn refuses_changes_by_others(
     catalog: &SqlCatalog,
     materialized: &TableIdent,
@@ -361,11 +361,6 @@ async fn refuses_changes_by_others(
         assert!(matches!(error, CatalogError::Unsupported(_)), "{error}");
     }
     let to = ident("s", "elsewhere");
-    let error = catalog.rename_view(materialized, &to).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "renaming materialized view s.v is not supported"
-    );
     catalog.rename_view(plain, &to).await.unwrap();
     catalog.rename_view(&to, plain).await.unwrap();
 }
@@ -395,4 +390,69 @@ async fn a_dropped_view_names_its_files_unless_somebody_reads_them() {
     assert_eq!(dropped.unread_files, files);
     let dropped = catalog.drop_view(&read).await.unwrap();
     assert_eq!(dropped.unread_files, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_materialized_view_is_renamed_with_its_storage_table() {
+    let (folder, catalog) = local_catalog().await;
+    let (old, new) = (ident("s", "v"), ident("t", "w"));
+    catalog.create_schema("t", HashMap::new()).await.unwrap();
+    let staged = stage_storage(&catalog, &old, false).await;
+    let made = materialized(&old, "SELECT 1");
+    let table = commit_materialized_view(&*catalog, staged, &old, made, false)
+        .await
+        .unwrap();
+    let first = catalog.load_view(&old).await.unwrap();
+
+    // Nothing is left of a rename that is refused.
+    let taken = ident("t", "taken");
+    create_table(&*catalog, &storage_table_of(&taken), &[]).await;
+    let files_with_taken = file_names(&folder, &catalog).await;
+    let error = catalog.rename_view(&old, &taken).await.unwrap_err();
+    assert!(matches!(error, CatalogError::TableExists { .. }), "{error}");
+    assert_eq!(file_names(&folder, &catalog).await, files_with_taken);
+    catalog.load_table(&storage_table_of(&old)).await.unwrap();
+
+    catalog.rename_view(&old, &new).await.unwrap();
+    let view = catalog.load_view(&new).await.unwrap();
+    let materialization = view.materialization().unwrap().unwrap();
+    assert_eq!(materialization.storage_table, storage_table_of(&new));
+    assert_eq!(materialization.grace_period_ms, Some(60_000));
+    // Another version of the same query.
+    assert_eq!(view.metadata.current_version_id(), 2);
+    assert!(view.has_query_of(1) && view.has_query_of(2) && !view.has_query_of(3));
+    let moved = catalog.load_table(&storage_table_of(&new)).await.unwrap();
+    assert_eq!(moved.metadata_location, table.metadata_location);
+    for gone in [&old, &storage_table_of(&old)] {
+        catalog.load_table(gone).await.unwrap_err();
+        catalog.load_view(gone).await.unwrap_err();
+    }
+    let error = catalog.load_table(&new).await.unwrap_err();
+    assert_eq!(error.to_string(), "t.w is a materialized view, not a table");
+
+    // A comment leaves the storage table as it is; another one cannot be named alone.
+    let commented = ViewDefinition {
+        comment: Some("said later".to_string()),
+        ..view.definition().unwrap()
+    };
+    let view = catalog.put_view(&new, commented, true).await.unwrap();
+    assert_eq!(
+        view.definition().unwrap().comment.as_deref(),
+        Some("said later")
+    );
+    assert_eq!(view.metadata.current_version_id(), 2);
+    let elsewhere = catalog.put_view(&new, materialized(&old, "SELECT 1"), true);
+    assert_eq!(
+        elsewhere.await.unwrap_err().to_string(),
+        "materialized view t.w is to be made together with its storage table"
+    );
+
+    let dropped = catalog.drop_view(&new).await.unwrap();
+    assert_eq!(
+        dropped.storage_table.unwrap().metadata.uuid(),
+        table.metadata.uuid()
+    );
+    // The metadata of all three states, whatever the view was called.
+    assert_eq!(dropped.unread_files.len(), 3);
+    assert!(dropped.unread_files.contains(&first.metadata_location));
 }

@@ -55,15 +55,31 @@ pub enum EngineError {
         reason: String,
     },
 
-    /// A data file is not there any more.
+    /// A data or delete file is not there any more.
     #[error(
-        "table {table}: data file {path} does not exist: the version that is read lost its files when snapshots expired, or the file was removed by hand; read a newer version"
+        "table {table}{}: {kind} file {path} does not exist: the version that is read lost its files when snapshots expired, or the file was removed by hand; read a newer version",
+        .snapshot_id.map(|id| format!(", snapshot {id}")).unwrap_or_default()
     )]
     FileMissing {
         /// Name of the table.
         table: String,
+        /// The snapshot that is read, where it is one.
+        snapshot_id: Option<i64>,
+        /// `data` or `delete`.
+        kind: &'static str,
         /// Location of the file.
         path: String,
+    },
+
+    /// Something is wrong with a file that a snapshot of a table needs.
+    #[error("table {table}, snapshot {snapshot_id}: {source}")]
+    InSnapshot {
+        /// Name of the table.
+        table: String,
+        /// The snapshot that is read.
+        snapshot_id: i64,
+        /// What is wrong.
+        source: Box<EngineError>,
     },
 
     /// A value of an input file cannot be read as the column's type.
@@ -103,6 +119,24 @@ impl EngineError {
         Self::Iceberg {
             context: context.into(),
             source: Box::new(source),
+        }
+    }
+}
+
+impl EngineError {
+    /// Names the table and the snapshot that were read when a file failed. Errors that are about no
+    /// file of the table stay as they are, and so do those that name a snapshot already.
+    pub fn in_snapshot(self, table: &str, snapshot_id: Option<i64>) -> Self {
+        match (self, snapshot_id) {
+            (Self::Catalog(error), Some(snapshot_id)) => {
+                Self::Catalog(error.in_snapshot(table, snapshot_id))
+            }
+            (error @ Self::CorruptFile { .. }, Some(snapshot_id)) => Self::InSnapshot {
+                table: table.to_string(),
+                snapshot_id,
+                source: Box::new(error),
+            },
+            (error, _) => error,
         }
     }
 }

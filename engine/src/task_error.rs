@@ -179,13 +179,7 @@ fn describe_foreign(error: &(dyn Error + 'static), depth: usize) -> (Kind, Strin
         if let Some(engine) = error.downcast_ref::<EngineError>() {
             let kind = match engine {
                 EngineError::DataFusion(inner) => return describe(inner, depth - 1),
-                EngineError::Catalog(catalog) => catalog_kind(catalog),
-                EngineError::InvalidInput(_)
-                | EngineError::MalformedValue { .. }
-                | EngineError::UnsupportedType { .. } => Kind::Input,
-                EngineError::Unsupported(_) => Kind::Unsupported,
-                EngineError::FileMissing { .. } => Kind::NotFound,
-                _ => Kind::Internal,
+                other => engine_kind(other),
             };
             return (kind, engine.to_string());
         }
@@ -208,6 +202,20 @@ fn describe_foreign(error: &(dyn Error + 'static), depth: usize) -> (Kind, Strin
         }
     }
     (Kind::Internal, error.to_string())
+}
+
+fn engine_kind(error: &EngineError) -> Kind {
+    match error {
+        EngineError::Catalog(catalog) => catalog_kind(catalog),
+        EngineError::InvalidInput(_)
+        | EngineError::MalformedValue { .. }
+        | EngineError::UnsupportedType { .. } => Kind::Input,
+        EngineError::Unsupported(_) => Kind::Unsupported,
+        EngineError::FileMissing { .. } => Kind::NotFound,
+        EngineError::CorruptFile { .. } => Kind::Storage,
+        EngineError::InSnapshot { source, .. } => engine_kind(source),
+        _ => Kind::Internal,
+    }
 }
 
 fn catalog_kind(error: &CatalogError) -> Kind {
@@ -247,12 +255,29 @@ mod tests {
     fn a_missing_file_is_told_as_it_is() {
         let missing = EngineError::FileMissing {
             table: "s.t".to_string(),
+            snapshot_id: Some(7),
+            kind: "data",
             path: "/t/a.parquet".to_string(),
         };
         let message = missing.to_string();
+        let start = "table s.t, snapshot 7: data file /t/a.parquet does not exist: ";
+        assert!(message.starts_with(start), "{message}");
         let error = ParquetError::External(Box::new(missing));
         let arrived = journey(DataFusionError::ParquetError(Box::new(error)));
         assert!(arrived.to_string().contains(&message), "{arrived}");
+    }
+
+    #[test]
+    fn a_corrupt_file_keeps_its_snapshot() {
+        let corrupt = EngineError::CorruptFile {
+            path: "/t/a.parquet".to_string(),
+            reason: "it is cut short".to_string(),
+        };
+        let error = DataFusionError::from(corrupt.in_snapshot("s.t", Some(7)));
+        let arrived = journey(error);
+        assert!(matches!(arrived, DataFusionError::IoError(_)), "{arrived}");
+        let message = "table s.t, snapshot 7: file /t/a.parquet: it is cut short";
+        assert!(arrived.to_string().contains(message), "{arrived}");
     }
 
     #[test]

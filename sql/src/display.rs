@@ -9,9 +9,10 @@ use crate::name::quote_identifier;
 use crate::parser::interval_text;
 use crate::relation::RelationName;
 use crate::statement::{
-    AlterTableOperation, AlterViewOperation, CatalogSource, ColumnDefinition, ColumnPosition,
-    CopyFormat, CopyInto, CopyMode, ExplainKind, LikePattern, ReferenceKind, ReferenceRetention,
-    RowChange, SessionValue, SetReference, SetReferenceMode, Statement, StatsRelation,
+    AlterMaterializedViewOperation, AlterTableOperation, AlterViewOperation, CatalogSource,
+    ColumnDefinition, ColumnPosition, CopyFormat, CopyInto, CopyMode, ExplainKind, LikePattern,
+    ReferenceKind, ReferenceRetention, RowChange, SessionValue, SetReference, SetReferenceMode,
+    Statement, StatsRelation,
 };
 use crate::table_properties::{FileFormat, TableProperties, TablePropertyChanges};
 
@@ -110,10 +111,22 @@ impl Display for Statement {
                 }
             }
             Self::AlterMaterializedView(alter) => {
+                let view = &alter.name;
+                if let AlterMaterializedViewOperation::SetComment { comment } = &alter.operation {
+                    let comment = text_or_null(comment);
+                    return write!(f, "COMMENT ON MATERIALIZED VIEW {view} IS {comment}");
+                }
                 f.write_str("ALTER MATERIALIZED VIEW ")?;
                 write_if(f, alter.if_exists, "IF EXISTS ")?;
-                write!(f, "{} ", alter.name)?;
-                write!(f, "SET PROPERTIES {}", alter.changes)
+                match &alter.operation {
+                    AlterMaterializedViewOperation::Rename { new_name } => {
+                        write!(f, "{view} RENAME TO {new_name}")
+                    }
+                    AlterMaterializedViewOperation::SetProperties { changes } => {
+                        write!(f, "{view} SET PROPERTIES {changes}")
+                    }
+                    AlterMaterializedViewOperation::SetComment { .. } => Ok(()),
+                }
             }
             Self::DropView(drop) => {
                 f.write_str("DROP ")?;

@@ -41,7 +41,7 @@ pub enum Statement {
     },
     /// `ALTER VIEW`, `COMMENT ON VIEW`.
     AlterView(AlterView),
-    /// `ALTER MATERIALIZED VIEW`.
+    /// `ALTER MATERIALIZED VIEW`, `COMMENT ON MATERIALIZED VIEW`.
     AlterMaterializedView(AlterMaterializedView),
     /// `ALTER TABLE`, `COMMENT ON`.
     AlterTable(AlterTable),
@@ -432,8 +432,28 @@ pub struct AlterMaterializedView {
     pub name: ObjectName,
     /// Do nothing when the view does not exist.
     pub if_exists: bool,
+    /// What changes.
+    pub operation: AlterMaterializedViewOperation,
+}
+
+/// What `ALTER MATERIALIZED VIEW` changes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AlterMaterializedViewOperation {
+    /// `RENAME TO new_name`.
+    Rename {
+        /// The new name; the parts it lacks are those of the old one.
+        new_name: ObjectName,
+    },
     /// `SET PROPERTIES name = value | DEFAULT, …`: how its rows are stored.
-    pub changes: TablePropertyChanges,
+    SetProperties {
+        /// The properties.
+        changes: TablePropertyChanges,
+    },
+    /// `COMMENT ON MATERIALIZED VIEW`.
+    SetComment {
+        /// The comment; none removes it.
+        comment: Option<String>,
+    },
 }
 
 /// A change of a table that keeps its rows.

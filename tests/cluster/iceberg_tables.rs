@@ -212,3 +212,32 @@ async fn a_write_that_loses_a_worker_adds_every_row_once() {
     let left = storage.list(&folder).await.unwrap();
     assert_eq!(left.len(), files.len(), "orphans: {left:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_file_that_a_worker_does_not_find_is_named_with_its_snapshot() {
+    let test = TestCluster::start().await;
+    let _workers = test.add_workers(2, 2).await;
+    create_events(&test).await;
+    let sql = "INSERT INTO events SELECT id, grp, name FROM files.t";
+    let (_, written) = insert(&test, sql).await;
+    let table = commit_rows(&test, &written).await;
+    let storage = test.catalog.storage();
+    let folder = format!("{}/data", table.metadata.location());
+    let files = storage.list(&folder).await.unwrap();
+    let gone = &files[0].location;
+    storage.delete(gone).await.unwrap();
+
+    let state = test.session();
+    let plan = state.create_logical_plan("SELECT sum(id) FROM events");
+    let options = ExecuteOptions {
+        placement: Placement::Distributed,
+        ..ExecuteOptions::new()
+    };
+    let plan = plan.await.unwrap();
+    let query = test.engine.run(&state, plan, options).await.unwrap();
+    let error = collect(query).await.unwrap_err().to_string();
+    let snapshot_id = table.metadata.current_snapshot_id().unwrap();
+    let expected =
+        format!("table demo.events, snapshot {snapshot_id}: data file {gone} does not exist: ");
+    assert!(error.contains(&expected), "{error}");
+}

@@ -186,7 +186,11 @@ impl SnapshotProducer {
             };
             let remaining = removing
                 .remove_entries(existing, &mut self.manifests, &mut self.written)
-                .await?;
+                .await
+                .map_err(|error| match self.parent(base) {
+                    Some(parent) => error.in_snapshot(base.location(), parent.snapshot_id()),
+                    None => error,
+                })?;
             removed_files = remaining.removed_files;
             manifests.extend(remaining.rewritten);
             match self.manifest_layout {
@@ -432,6 +436,15 @@ fn branch_retention(base: &TableMetadata, branch: &str) -> Option<SnapshotRetent
 
 /// Reads the manifests that a snapshot lists.
 pub(crate) async fn read_manifest_list(
+    storage: &Storage,
+    metadata: &TableMetadata,
+    snapshot: &Snapshot,
+) -> Result<Vec<ManifestFile>> {
+    let listed = parse_manifest_list(storage, metadata, snapshot).await;
+    listed.map_err(|error| error.in_snapshot(metadata.location(), snapshot.snapshot_id()))
+}
+
+async fn parse_manifest_list(
     storage: &Storage,
     metadata: &TableMetadata,
     snapshot: &Snapshot,

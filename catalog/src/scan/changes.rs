@@ -124,7 +124,8 @@ impl SnapshotReader<'_> {
             .iter()
             .filter(|manifest| manifest.added_snapshot_id == snapshot.snapshot_id())
             .collect();
-        let loaded = load_manifests(self.storage, self.cache, of_snapshot).await?;
+        let read = (self.table, Some(snapshot.snapshot_id()));
+        let loaded = load_manifests(self.storage, self.cache, read, of_snapshot).await?;
         let specs = Specs::new(&self.table.metadata, self.schema);
         let mut files = Vec::new();
         for (manifest, content) in &loaded.manifests {

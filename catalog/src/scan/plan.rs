@@ -44,8 +44,24 @@ pub async fn plan_scan(
     plan_snapshot(storage, cache, table, snapshot, schema, predicate).await
 }
 
-/// [`plan_scan`] of a snapshot, read with any schema of the table.
+/// [`plan_scan`] of a snapshot, read with any schema of the table. Errors about files name it.
 pub(super) async fn plan_snapshot(
+    storage: &Arc<Storage>,
+    cache: &ManifestCache,
+    table: &Table,
+    snapshot: Option<SnapshotRef>,
+    schema: SchemaRef,
+    predicate: &Predicate,
+) -> Result<ScanPlan> {
+    let snapshot_id = snapshot.as_ref().map(|snapshot| snapshot.snapshot_id());
+    let planned = plan_files(storage, cache, table, snapshot, schema, predicate).await;
+    match snapshot_id {
+        Some(snapshot_id) => planned.map_err(|error| error.in_snapshot(table.name(), snapshot_id)),
+        None => planned,
+    }
+}
+
+async fn plan_files(
     storage: &Arc<Storage>,
     cache: &ManifestCache,
     table: &Table,
@@ -97,9 +113,10 @@ pub(super) async fn plan_snapshot(
     metrics.manifests_skipped = metrics.manifests_total - data_files.len();
     metrics.delete_manifests_skipped = metrics.delete_manifests_total - delete_files.len();
 
+    let read = (table, Some(snapshot.snapshot_id()));
     let (data_manifests, delete_manifests) = futures::try_join!(
-        load_manifests(storage, cache, data_files),
-        load_manifests(storage, cache, delete_files),
+        load_manifests(storage, cache, read, data_files),
+        load_manifests(storage, cache, read, delete_files),
     )?;
     metrics.manifests_loaded += data_manifests.loaded + delete_manifests.loaded;
 
@@ -162,7 +179,8 @@ pub(super) async fn load_list(
             table.name()
         )));
     }
-    cache.list(storage, snapshot.manifest_list(), version).await
+    let list = cache.list(storage, snapshot.manifest_list(), version).await;
+    list.map_err(|error| error.in_snapshot(table.name(), snapshot.snapshot_id()))
 }
 
 /// Manifests with their entries in the manifest list.
@@ -172,16 +190,22 @@ pub(super) struct LoadedManifests<'a> {
     pub(super) loaded: usize,
 }
 
-/// The given manifests in order, several read at a time.
+/// The given manifests in order, several read at a time. An error names the table and the snapshot
+/// that is read, or the one that added the manifest.
 pub(super) async fn load_manifests<'a>(
     storage: &Arc<Storage>,
     cache: &ManifestCache,
+    (table, snapshot_id): (&Table, Option<i64>),
     files: Vec<&'a ManifestFile>,
 ) -> Result<LoadedManifests<'a>> {
     // Boxed: the compiler cannot tell otherwise that callers' futures may change threads.
     let loads = files.into_iter().map(|file| {
         let load = async move {
-            let (manifest, is_loaded) = cache.manifest(storage, file).await?;
+            let loaded = cache.manifest(storage, file).await;
+            let (manifest, is_loaded) = loaded.map_err(|error| {
+                let snapshot_id = snapshot_id.unwrap_or(file.added_snapshot_id);
+                error.in_snapshot(table.name(), snapshot_id)
+            })?;
             Ok::<_, CatalogError>((file, manifest, is_loaded))
         };
         load.boxed()

@@ -129,7 +129,8 @@ impl Scan<'_> {
             return Ok(None);
         }
         let specs = Specs::new(&self.table.metadata, self.schema);
-        let loaded = load_manifests(self.storage, self.cache, own).await?;
+        let read = (self.table, Some(snapshot.snapshot_id()));
+        let loaded = load_manifests(self.storage, self.cache, read, own).await?;
         let mut added = Vec::new();
         for (file, manifest) in &loaded.manifests {
             let resolved = specs.of_manifest(file)?;

@@ -5,6 +5,7 @@
 //! database transaction, or deletes them again.
 
 mod branches;
+mod expired;
 mod folders;
 mod log;
 mod lookup;

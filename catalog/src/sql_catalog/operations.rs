@@ -143,12 +143,6 @@ impl Catalog for SqlCatalog {
         definition: ViewDefinition,
         or_replace: bool,
     ) -> Result<View> {
-        if definition.materialization.is_some() {
-            return Err(CatalogError::InvalidInput(format!(
-                "materialized view {} is to be made together with its storage table",
-                ident_name(ident)
-            )));
-        }
         let put = self.inner.put_view(ident, definition, or_replace, None);
         put.await.map(|(view, _)| view)
     }
@@ -160,7 +154,7 @@ impl Catalog for SqlCatalog {
     }
 
     async fn rename_view(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
-        self.inner.rename(kind::VIEW, from, to).await
+        self.inner.rename_view(from, to).await
     }
 
     async fn put_materialized_view(
@@ -222,6 +216,10 @@ impl Catalog for SqlCatalog {
 
     async fn reachable_within(&self, folder: &str) -> Result<Vec<String>> {
         self.inner.reachable_within(folder).await
+    }
+
+    async fn unread_view_files(&self, folder: &str) -> Result<Vec<String>> {
+        self.inner.unread_view_files(folder).await
     }
 
     async fn table_folder(&self, schema: &str) -> Result<String> {

@@ -1,7 +1,7 @@
 //! Which states of tables and views can still be read: on branches, in transactions, at tags, and
 //! in catalog versions that are kept (`docs/decisions/0001-versioned-catalog.md`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use iceberg::TableIdent;
 use sqlx::{AnyConnection, Row};
@@ -66,15 +66,35 @@ impl Inner {
         Ok(locations)
     }
 
+    /// The metadata files in a folder of states of views that were this catalog's and that cannot be
+    /// read any more. What another catalog of the database has or had, which may share the folder,
+    /// is not among them.
+    pub(super) async fn unread_view_files(&self, folder: &str) -> Result<Vec<String>> {
+        let folder = Location::parse(folder)?;
+        let pattern = within_pattern(folder.path.as_ref());
+        let parameters = [kind::VIEW, pattern.as_str()];
+        // Rows of dropped views and of replaced states stay, so that they tell whose a file is.
+        let placed = format!("o.kind = $2 AND {}", is_like(3));
+        let own = format!(
+            "{placed} AND o.content NOT IN (SELECT content FROM catalog_objects
+                                            WHERE catalog_id <> $1 AND content IS NOT NULL)"
+        );
+        let mut snapshot = self.database.begin_snapshot().await?;
+        let readable = self.readable_rows(&mut snapshot).await?;
+        let readable = format!("{readable} AND {placed}");
+        let readable = self.contents(&mut snapshot, &readable, &parameters).await?;
+        let readable: HashSet<String> = readable.into_iter().collect();
+        let mut unread = self.contents(&mut snapshot, &own, &parameters).await?;
+        unread.retain(|location| !readable.contains(location) && is_in(location, &folder));
+        Ok(unread)
+    }
+
     /// The condition on rows `o` of `catalog_objects` that they are part of a state that can be
     /// read.
-    async fn readable_rows(&self, connection: &mut AnyConnection) -> Result<String> {
+    pub(super) async fn readable_rows(&self, connection: &mut AnyConnection) -> Result<String> {
         let levels = self.read_levels(connection).await?;
         let mut conditions: Vec<String> = levels.into_iter().map(condition_of).collect();
-        let retention = self.options.version_retention.as_millis();
-        if retention > 0 {
-            let now = chrono::Utc::now().timestamp_millis();
-            let oldest = now.saturating_sub(i64::try_from(retention).unwrap_or(i64::MAX));
+        if let Some(oldest) = self.oldest_kept_ms() {
             conditions.push(format!(
                 "o.to_version IN (SELECT version_id FROM catalog_versions
                  WHERE catalog_id = $1 AND committed_at_ms >= {oldest})"
@@ -83,9 +103,18 @@ impl Inner {
         Ok(format!("({})", conditions.join(" OR ")))
     }
 
+    /// States that a commit from this time on ended keep their files, in milliseconds since the
+    /// epoch; `None` without a retention.
+    pub(super) fn oldest_kept_ms(&self) -> Option<i64> {
+        let retention = self.options.version_retention.as_millis();
+        let now = chrono::Utc::now().timestamp_millis();
+        let oldest = now.saturating_sub(i64::try_from(retention).unwrap_or(i64::MAX));
+        (retention > 0).then_some(oldest)
+    }
+
     /// The different contents of the rows `o` of `catalog_objects` that fulfil a condition, whose
     /// parameters are numbered from 2 on.
-    async fn contents(
+    pub(super) async fn contents(
         &self,
         connection: &mut AnyConnection,
         condition: &str,
@@ -161,7 +190,10 @@ impl Inner {
     }
 
     /// What branches, tags and transactions read.
-    async fn read_levels(&self, connection: &mut AnyConnection) -> Result<BTreeSet<Level>> {
+    pub(super) async fn read_levels(
+        &self,
+        connection: &mut AnyConnection,
+    ) -> Result<BTreeSet<Level>> {
         let mut read = BTreeSet::new();
         for reference in self.all_references(&mut *connection).await? {
             let levels = self.levels_of(&mut *connection, &reference).await?;

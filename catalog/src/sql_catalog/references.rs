@@ -309,6 +309,11 @@ impl Inner {
         };
         self.position.refuse_in_transaction(verb)?;
         validate_reference_name(kind, name)?;
+        // Before the lock, under which no file is looked for.
+        let lost = match from {
+            Some(from) => self.lost_object(from).await?,
+            None => None,
+        };
         // The lock of all commits: what is forked does not move meanwhile.
         let main = self.at_position(Position::main());
         let mut version = NewVersion::begin(&main).await?;
@@ -320,6 +325,7 @@ impl Inner {
             let what = other.what();
             return Err(CatalogError::ReferenceExists { what });
         }
+        self.check_kept(&mut version, &position, lost).await?;
         let parent = self.fork_point(&mut version, &position).await?;
         let stored_kind = match kind {
             CatalogReferenceKind::Branch => kind::BRANCH,

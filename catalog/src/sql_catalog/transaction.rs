@@ -120,6 +120,8 @@ impl Inner {
                 objects: merged.conflicts.into_iter().collect(),
             });
         }
+        // From now on nothing tells that they were the transaction's.
+        let unpublished = self.unpublished_views(version.connection(), ref_id).await?;
         self.delete_rows_of(version.connection(), ref_id).await?;
         let changed = merged.changed();
         let number = (!changed.is_empty()).then_some(version.number());
@@ -133,10 +135,40 @@ impl Inner {
         if let Err(error) = finished {
             self.resolve_transaction(ref_id, error).await?;
         }
+        self.delete_files(unpublished).await;
         Ok(MergeReport {
             version: number.map(VersionId::from),
             changed,
         })
+    }
+
+    /// The metadata files of views that a transaction wrote, replaced or dropped again: only it
+    /// could read them.
+    async fn unpublished_views(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        ref_id: i64,
+    ) -> Result<Vec<String>> {
+        let mut written = self
+            .contents_of(&mut *connection, ref_id)
+            .await?
+            .written_views;
+        if written.is_empty() {
+            return Ok(written);
+        }
+        let published: Vec<String> = sqlx::query_scalar(
+            "SELECT content FROM catalog_objects
+             WHERE catalog_id = $1 AND ref_id = $2 AND kind = $3 AND to_version IS NULL
+               AND content IS NOT NULL",
+        )
+        .bind(self.catalog_id)
+        .bind(ref_id)
+        .bind(kind::VIEW)
+        .fetch_all(connection)
+        .await
+        .map_err(|source| self.error(source))?;
+        written.retain(|location| !published.contains(location));
+        Ok(written)
     }
 
     /// Finds out what became of a transaction's commit whose answer was lost: its hidden
@@ -215,7 +247,9 @@ impl Inner {
     }
 
     async fn delete_files_of(&self, ref_id: i64) -> Result<()> {
-        let contents = self.contents_of(ref_id).await?;
+        let mut connection = self.connection().await?;
+        let contents = self.contents_of(&mut connection, ref_id).await?;
+        drop(connection);
         self.delete_files(contents.written_views).await;
         let mut inherited = Vec::with_capacity(contents.inherited_tables.len());
         for location in contents.inherited_tables {
@@ -235,7 +269,11 @@ impl Inner {
     }
 
     /// The metadata files that a transaction wrote, and those of the tables that it found.
-    async fn contents_of(&self, ref_id: i64) -> Result<Contents> {
+    async fn contents_of(
+        &self,
+        connection: &mut sqlx::AnyConnection,
+        ref_id: i64,
+    ) -> Result<Contents> {
         let rows = sqlx::query(
             "SELECT version.version_id, change.kind, change.old_content, change.new_content
              FROM catalog_versions AS version
@@ -247,7 +285,7 @@ impl Inner {
         )
         .bind(self.catalog_id)
         .bind(ref_id)
-        .fetch_all(self.database.pool())
+        .fetch_all(connection)
         .await;
         let changes: Result<Vec<Change>, sqlx::Error> = rows.and_then(|rows| {
             let changes = rows.iter().map(|row| {

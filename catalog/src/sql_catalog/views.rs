@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use iceberg::TableIdent;
 use iceberg::spec::ViewMetadata;
-use uuid::Uuid;
 
 use super::publish::Prepared;
 use super::schema::kind;
@@ -14,7 +13,8 @@ use crate::catalog::{TableCommit, ViewCommit};
 use crate::error::{CatalogError, Result};
 use crate::table::{Table, ident_name};
 use crate::view::{
-    DroppedView, View, ViewDefinition, names_storage_table, next_view_metadata, view_metadata_json,
+    DroppedView, View, ViewDefinition, names_storage_table, new_metadata_location,
+    next_view_metadata, view_metadata_json,
 };
 
 impl Inner {
@@ -84,6 +84,9 @@ impl Inner {
         if let Some(base) = &base {
             check_same_kind(base, &definition)?;
         }
+        if storage_table.is_none() {
+            check_has_storage(ident, base.as_ref(), &definition)?;
+        }
         let fresh_location = self.fresh_location(schema, &properties, ident.name());
         let metadata = next_view_metadata(ident, fresh_location, base.as_ref(), definition)?;
         let commit = ViewCommit {
@@ -145,12 +148,7 @@ impl Inner {
         if let Some(commit) = storage_table {
             tables.push(self.prepare(commit).await?);
         }
-        let location = format!(
-            "{}/metadata/{:0>5}-{}.metadata.json",
-            metadata.location().trim_end_matches('/'),
-            metadata.current_version_id(),
-            Uuid::new_v4()
-        );
+        let location = new_metadata_location(&metadata);
         let json = view_metadata_json(&metadata)
             .map_err(|error| CatalogError::metadata(&location, error.into()))?;
         let published = async {
@@ -348,4 +346,26 @@ fn check_same_kind(previous: &View, definition: &ViewDefinition) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// A materialized view that is made without its storage table has one that stays as it is.
+fn check_has_storage(
+    ident: &TableIdent,
+    previous: Option<&View>,
+    definition: &ViewDefinition,
+) -> Result<()> {
+    let Some(wanted) = &definition.materialization else {
+        return Ok(());
+    };
+    let existing = match previous {
+        Some(previous) => previous.materialization()?,
+        None => None,
+    };
+    if existing.is_some_and(|existing| existing.storage_table == wanted.storage_table) {
+        return Ok(());
+    }
+    Err(CatalogError::InvalidInput(format!(
+        "materialized view {} is to be made together with its storage table",
+        ident_name(ident)
+    )))
 }

@@ -270,15 +270,26 @@ async fn corrupt_and_missing_manifests_are_named() {
         plan.unwrap_err().to_string()
     };
     let path = &manifest.manifest_path;
+    let snapshot = loaded.metadata.current_snapshot().unwrap();
+    let read = format!(
+        "table {}, snapshot {}: ",
+        loaded.name(),
+        snapshot.snapshot_id()
+    );
     table.storage.write(path, "garbage".into()).await.unwrap();
     let message = fails().await;
     assert!(
-        message.starts_with(&format!("iceberg metadata {path}: ")),
+        message.starts_with(&format!("{read}iceberg metadata {path}: ")),
         "{message}"
     );
     assert_eq!(message.lines().count(), 1, "{message}");
     table.storage.delete(path).await.unwrap();
-    assert_eq!(fails().await, format!("cannot read {path}: no such file"));
+    let gone = format!("{read}cannot read {path}: no such file");
+    assert_eq!(fails().await, gone);
+    let list = snapshot.manifest_list();
+    table.storage.delete(list).await.unwrap();
+    let gone = format!("{read}cannot read {list}: no such file");
+    assert_eq!(fails().await, gone);
 }
 
 /// Planning stays quick on large tables; the time is only printed.

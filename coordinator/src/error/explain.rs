@@ -36,7 +36,8 @@ pub(super) fn catalog_code(error: &CatalogError) -> ErrorCode {
         | CatalogError::ViewNotFound { .. }
         | CatalogError::SchemaNotFound { .. }
         | CatalogError::VersionNotFound { .. }
-        | CatalogError::ReferenceNotFound { .. } => ErrorCode::NotFound,
+        | CatalogError::ReferenceNotFound { .. }
+        | CatalogError::VersionExpired { .. } => ErrorCode::NotFound,
         CatalogError::TableExists { .. }
         | CatalogError::ViewExists { .. }
         | CatalogError::SchemaExists { .. }
@@ -60,6 +61,7 @@ pub(super) fn catalog_code(error: &CatalogError) -> ErrorCode {
         | CatalogError::Remote { .. }
         | CatalogError::CommitStateUnknown { .. }
         | CatalogError::Database { .. } => ErrorCode::Unavailable,
+        CatalogError::InSnapshot { source, .. } => catalog_code(source),
     }
 }
 
@@ -82,6 +84,7 @@ pub(super) fn engine_code(error: &EngineError) -> ErrorCode {
         EngineError::UnsupportedType { .. } | EngineError::Unsupported(_) => ErrorCode::Unsupported,
         EngineError::CorruptFile { .. } => ErrorCode::Unavailable,
         EngineError::FileMissing { .. } => ErrorCode::NotFound,
+        EngineError::InSnapshot { source, .. } => engine_code(source),
         EngineError::Iceberg { .. }
         | EngineError::MalformedValue { .. }
         | EngineError::InvalidInput(_) => ErrorCode::InvalidInput,

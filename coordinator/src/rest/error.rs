@@ -117,7 +117,7 @@ impl RestError {
 
     /// An error of the catalog in a request about `subject`.
     pub(super) fn of_catalog(error: CatalogError, subject: Subject) -> Self {
-        let (status, exception) = match &error {
+        let (status, exception) = match error.cause() {
             CatalogError::SchemaNotFound { .. } => (
                 StatusCode::NOT_FOUND,
                 match subject {
@@ -146,6 +146,7 @@ impl RestError {
             CatalogError::InvalidInput(_)
             | CatalogError::VersionNotFound { .. }
             | CatalogError::ReferenceNotFound { .. }
+            | CatalogError::VersionExpired { .. }
             | CatalogError::ReferenceExists { .. }
             | CatalogError::ReferenceEnded { .. }
             | CatalogError::FilesInUse { .. } => (StatusCode::BAD_REQUEST, BAD_REQUEST),
@@ -168,7 +169,7 @@ impl RestError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "ServiceUnavailableException",
             ),
-            CatalogError::Metadata { .. } => {
+            CatalogError::Metadata { .. } | CatalogError::InSnapshot { .. } => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError")
             }
         };

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use ingot_catalog::View;
 use ingot_catalog::commit::{NewView, create_requested_view, replace_requested_view};
 
-use super::error::{About, Result, Subject};
+use super::error::{About, RestError, Result, Subject};
 use super::paging::identifier_page;
 use super::request::{Body, Parameters, Target, refuse_storage_table};
 use super::wire::{
@@ -81,7 +81,13 @@ pub(super) async fn rename(target: Target, Body(request): Body<Rename>) -> Resul
     let from = request.source.ident(Subject::View)?;
     let to = request.destination.ident(Subject::Namespace)?;
     refuse_storage_table(&to)?;
-    target.catalog.load_view(&from).await.about_view()?;
+    let view = target.catalog.load_view(&from).await.about_view()?;
+    if view.materialization()?.is_some() {
+        return Err(RestError::unsupported(format!(
+            "renaming materialized view {} but by SQL of Ingot",
+            view.name()
+        )));
+    }
     target.catalog.rename_view(&from, &to).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,15 +5,18 @@ use arrow::datatypes::SchemaRef;
 use ingot_catalog::commit::{commit_materialized_view, commit_metadata, purge_table};
 use ingot_catalog::materialized_view::{Materialization, is_storage_table, storage_table_of};
 use ingot_catalog::table::ident_name;
-use ingot_catalog::{Catalog, CatalogError, DroppedView, Table, View};
-use ingot_sql::{AlterMaterializedView, CreateView, DropView, ObjectName, interval_text};
+use ingot_catalog::{Catalog, CatalogError, DroppedView, Table, View, ViewDefinition};
+use ingot_sql::{
+    AlterMaterializedView, AlterMaterializedViewOperation, CreateView, DropView, ObjectName,
+    interval_text,
+};
 
 use super::alter::property_updates;
 use super::context::StatementContext;
 use super::ddl::{define_table, done};
 use super::rows::text_rows;
 use super::show_create::{literal, properties};
-use super::views::{column_list, define_view, view_exists};
+use super::views::{column_list, define_view, renamed_to, view_exists};
 use super::write::stage;
 use crate::error::{CoordinatorError, Result};
 use crate::service::StatementOutcome;
@@ -125,7 +128,8 @@ pub(crate) async fn delete_files_of_dropped(
     }
 }
 
-/// `ALTER MATERIALIZED VIEW [IF EXISTS] name SET PROPERTIES …`
+/// `ALTER MATERIALIZED VIEW [IF EXISTS] name RENAME TO name | SET PROPERTIES …`, `COMMENT ON
+/// MATERIALIZED VIEW name IS 'text'`
 pub(super) async fn alter(
     context: &StatementContext,
     alter: &AlterMaterializedView,
@@ -139,11 +143,30 @@ pub(super) async fn alter(
             "does not exist: nothing was changed",
         );
     }
-    let (_, materialization) = load(&target).await?;
-    let storage_table = &materialization.storage_table;
-    let change = |table: &Table| property_updates(table, &alter.changes);
-    commit_metadata(target.catalog.as_ref(), storage_table, change).await?;
-    done(MATERIALIZED_VIEW, &name, "changed")
+    let (view, materialization) = load(&target).await?;
+    let catalog = target.catalog.as_ref();
+    match &alter.operation {
+        AlterMaterializedViewOperation::Rename { new_name } => {
+            let new = renamed_to(context, &target, new_name, MATERIALIZED_VIEW)?;
+            catalog.rename_view(&target.ident, &new.ident).await?;
+            let renamed = format!("renamed to {}", ident_name(&new.ident));
+            done(MATERIALIZED_VIEW, &name, renamed)
+        }
+        AlterMaterializedViewOperation::SetProperties { changes } => {
+            let storage_table = &materialization.storage_table;
+            let change = |table: &Table| property_updates(table, changes);
+            commit_metadata(catalog, storage_table, change).await?;
+            done(MATERIALIZED_VIEW, &name, "changed")
+        }
+        AlterMaterializedViewOperation::SetComment { comment } => {
+            let definition = ViewDefinition {
+                comment: comment.clone(),
+                ..view.definition()?
+            };
+            catalog.put_view(&target.ident, definition, true).await?;
+            done(MATERIALIZED_VIEW, &name, "changed")
+        }
+    }
 }
 
 /// `SHOW CREATE MATERIALIZED VIEW name`

@@ -163,29 +163,16 @@ pub(super) async fn alter(
     }
     let catalog = target.catalog.as_ref();
     let view = catalog.load_view(&target.ident).await?;
-    if view.materialization()?.is_some() {
-        return Err(CoordinatorError::Unsupported(format!(
-            "renaming or commenting on materialized view {name}"
-        )));
-    }
     match &alter.operation {
         AlterViewOperation::Rename { new_name } => {
-            let schema = target.ident.namespace().as_ref().join(".");
-            let (new_catalog, schema, new_view) = new_name.resolve(catalog.name(), &schema);
-            if new_catalog != catalog.name() {
-                return Err(CoordinatorError::InvalidInput(format!(
-                    "view {name} cannot be renamed into catalog {new_catalog}: create it there"
-                )));
-            }
-            let new_name = ObjectName {
-                parts: vec![new_catalog, schema, new_view],
-            };
-            let new = context.resolve_table(&new_name)?;
+            refuse_materialized(&view, "ALTER MATERIALIZED VIEW")?;
+            let new = renamed_to(context, &target, new_name, "view")?;
             catalog.rename_view(&target.ident, &new.ident).await?;
             let renamed = format!("renamed to {}", ident_name(&new.ident));
             done("view", &name, renamed)
         }
         AlterViewOperation::SetComment { comment } => {
+            refuse_materialized(&view, "COMMENT ON MATERIALIZED VIEW")?;
             let definition = ViewDefinition {
                 comment: comment.clone(),
                 ..view.definition()?
@@ -194,6 +181,28 @@ pub(super) async fn alter(
             done("view", &name, "changed")
         }
     }
+}
+
+/// What the new name of a view names; `what` is what messages call the view. The parts that it
+/// lacks are those of the old one.
+pub(super) fn renamed_to(
+    context: &StatementContext,
+    target: &ResolvedTable,
+    new_name: &ObjectName,
+    what: &str,
+) -> Result<ResolvedTable> {
+    let catalog = target.catalog.name();
+    let schema = target.ident.namespace().as_ref().join(".");
+    let (new_catalog, schema, new_view) = new_name.resolve(catalog, &schema);
+    if new_catalog != catalog {
+        return Err(CoordinatorError::InvalidInput(format!(
+            "{what} {} cannot be renamed into catalog {new_catalog}: create it there",
+            ident_name(&target.ident)
+        )));
+    }
+    context.resolve_table(&ObjectName {
+        parts: vec![new_catalog, schema, new_view],
+    })
 }
 
 /// `SHOW CREATE VIEW name`

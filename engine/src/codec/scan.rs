@@ -91,6 +91,7 @@ pub(crate) fn encode(
         limit: config.limit.map(|limit| limit as u64),
         preserve_order: config.preserve_order,
         has_row_ids: description.has_row_ids,
+        snapshot_id: description.snapshot_id,
     };
     Ok(PhysicalPlanNode {
         physical_plan_type: Some(PhysicalPlanType::Extension(PhysicalExtensionNode {
@@ -130,6 +131,7 @@ pub(super) fn decode(
         Arc::clone(services),
     )?;
     description.has_row_ids = node.has_row_ids;
+    description.snapshot_id = node.snapshot_id;
     let parquet = match node.has_row_ids {
         true => {
             let schema = row_ids::decoded_schema(parquet.table_schema());

@@ -119,7 +119,8 @@ fn assess_nested<'a>(
         let Some(refresh) = Refresh::of_storage_table(storage)? else {
             return Ok(Assessment::never_refreshed("it was never refreshed"));
         };
-        if refresh.state.view_version_id != view.metadata.current_version_id() {
+        // A rename is no other query.
+        if !view.has_query_of(refresh.state.view_version_id) {
             let reason = "it was replaced and not refreshed since";
             return Ok(Assessment::never_refreshed(reason));
         }
@@ -289,8 +290,7 @@ async fn change_of_view(
         Err(error) if is_gone(&error) => return Ok(gone("is gone")),
         Err(error) => return Err(error.into()),
     };
-    let is_same = view.metadata.uuid() == source.uuid
-        && view.metadata.current_version_id() == source.version_id;
+    let is_same = view.metadata.uuid() == source.uuid && view.has_query_of(source.version_id);
     if !is_same {
         return Ok(gone("was replaced"));
     }

@@ -16,6 +16,7 @@ mod nested;
 mod packing;
 mod partitioning;
 mod planner;
+mod read_state;
 mod reader;
 mod rewrite;
 mod rewritten_files;

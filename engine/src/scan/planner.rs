@@ -101,6 +101,8 @@ pub async fn plan_table_scan(
     let mut description = describe(table, Arc::clone(&plan.schema), services)?;
     description.constants = hidden_columns.fields;
     description.has_row_ids = request.row_ids.is_some();
+    let snapshot = plan.snapshot.as_ref();
+    description.snapshot_id = snapshot.map(|snapshot| snapshot.snapshot_id());
     let options = &state.config_options().execution.parquet;
     let source = IcebergFileSource::new(Arc::new(description), options)?;
     let snapshot = table.snapshot_at(request.version)?;

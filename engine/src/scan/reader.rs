@@ -18,6 +18,7 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use super::columns::ColumnMapping;
+use super::read_state::ReadState;
 use super::services::ScanServices;
 use super::source::FileDetails;
 use crate::error::EngineError;
@@ -25,7 +26,7 @@ use crate::error::EngineError;
 /// Makes readers of data files whose footers are mapped to one read schema.
 #[derive(Debug)]
 pub(super) struct MappedReaderFactory {
-    table_name: Arc<str>,
+    state: ReadState,
     files: DefaultParquetFileReaderFactory,
     mapping: Arc<ColumnMapping>,
     services: Arc<ScanServices>,
@@ -33,13 +34,13 @@ pub(super) struct MappedReaderFactory {
 
 impl MappedReaderFactory {
     pub(super) fn new(
-        table_name: Arc<str>,
+        state: ReadState,
         store: Arc<dyn ObjectStore>,
         mapping: Arc<ColumnMapping>,
         services: Arc<ScanServices>,
     ) -> Self {
         Self {
-            table_name,
+            state,
             files: DefaultParquetFileReaderFactory::new(store),
             mapping,
             services,
@@ -64,7 +65,7 @@ impl ParquetFileReaderFactory for MappedReaderFactory {
         let inner = files.create_reader(partition_index, file, metadata_size_hint, metrics)?;
         Ok(Box::new(MappedReader {
             inner,
-            table_name: Arc::clone(&self.table_name),
+            state: self.state.clone(),
             details,
             mapping: Arc::clone(&self.mapping),
             services: Arc::clone(&self.services),
@@ -74,7 +75,7 @@ impl ParquetFileReaderFactory for MappedReaderFactory {
 
 struct MappedReader {
     inner: Box<dyn AsyncFileReader + Send>,
-    table_name: Arc<str>,
+    state: ReadState,
     details: FileDetails,
     mapping: Arc<ColumnMapping>,
     services: Arc<ScanServices>,
@@ -104,24 +105,6 @@ impl MappedReader {
     }
 }
 
-/// Says of an error whether its reason is that the file is gone, which Parquet's errors do not
-/// tell.
-async fn explain(
-    error: ParquetError,
-    services: &ScanServices,
-    table_name: &str,
-    path: &str,
-) -> ParquetError {
-    match services.storage().exists(path).await {
-        Ok(false) => ParquetError::External(Box::new(EngineError::FileMissing {
-            table: table_name.to_string(),
-            path: path.to_string(),
-        })),
-        // The first error says more than that of another request.
-        Ok(true) | Err(_) => error,
-    }
-}
-
 impl AsyncFileReader for MappedReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
         async move {
@@ -129,7 +112,7 @@ impl AsyncFileReader for MappedReader {
                 Ok(bytes) => Ok(bytes),
                 Err(error) => {
                     let location = &self.details.location;
-                    Err(explain(error, &self.services, &self.table_name, location).await)
+                    Err(self.state.explain_data_file(error, location).await)
                 }
             }
         }
@@ -145,7 +128,7 @@ impl AsyncFileReader for MappedReader {
                 Ok(bytes) => Ok(bytes),
                 Err(error) => {
                     let location = &self.details.location;
-                    Err(explain(error, &self.services, &self.table_name, location).await)
+                    Err(self.state.explain_data_file(error, location).await)
                 }
             }
         }
@@ -170,14 +153,14 @@ impl AsyncFileReader for MappedReader {
                 Ok(footer) => footer,
                 Err(error) => {
                     let location = &self.details.location;
-                    return Err(explain(error, &self.services, &self.table_name, location).await);
+                    return Err(self.state.explain_data_file(error, location).await);
                 }
             };
             let mapped = self
                 .mapping
                 .map_footer(&footer, &self.details.location)
                 .and_then(|mapped| self.check(&mapped).map(|()| mapped))
-                .map_err(|error| ParquetError::External(Box::new(error)))?;
+                .map_err(|error| ParquetError::External(Box::new(self.state.explain(error))))?;
             let mapped = Arc::new(mapped);
             self.services
                 .footers()

@@ -28,6 +28,8 @@ pub struct FilesTable {
     read_schema: IcebergSchemaRef,
     constants: Vec<FieldRef>,
     files: Vec<(FileTask, Vec<ScalarValue>)>,
+    /// The snapshot that the files are of; none where they are of several.
+    snapshot_id: Option<i64>,
     schema: SchemaRef,
     services: Arc<ScanServices>,
 }
@@ -41,11 +43,16 @@ impl FilesTable {
     pub fn new(table: Table, files: Vec<FileTask>, services: Arc<ScanServices>) -> Result<Self> {
         let read_schema = Arc::clone(table.metadata.current_schema());
         let files = files.into_iter().map(|file| (file, Vec::new())).collect();
-        Self::with_constants(table, read_schema, Vec::new(), files, services)
+        let snapshot_id = table.metadata.current_snapshot_id();
+        let files = Self::with_constants(table, read_schema, Vec::new(), files, services)?;
+        Ok(Self {
+            snapshot_id,
+            ..files
+        })
     }
 
-    /// The rows of `files` with the columns of `read_schema`, one of the table's, then
-    /// `constants`, of which each file has its own values.
+    /// The rows of `files`, which may be of several snapshots, with the columns of `read_schema`,
+    /// one of the table's, then `constants`, of which each file has its own values.
     ///
     /// # Errors
     /// `Unsupported` for a column type that Arrow cannot hold.
@@ -64,6 +71,7 @@ impl FilesTable {
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             constants,
             files,
+            snapshot_id: None,
             services,
         })
     }
@@ -96,6 +104,7 @@ impl TableProvider for FilesTable {
         let read_schema = Arc::clone(&self.read_schema);
         let mut description = describe(&self.table, read_schema, &self.services)?;
         description.constants.clone_from(&self.constants);
+        description.snapshot_id = self.snapshot_id;
         let options = &state.config_options().execution.parquet;
         let source = IcebergFileSource::new(Arc::new(description), options)?;
         let wanted = Wanted {

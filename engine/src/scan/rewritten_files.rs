@@ -256,6 +256,7 @@ impl TableProvider for RewrittenFiles {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let mut description = describe(&self.table, Arc::clone(&self.schema), &self.services)?;
         description.has_row_ids = self.has_lineage();
+        description.snapshot_id = self.table.metadata.current_snapshot_id();
         let options = &state.config_options().execution.parquet;
         let source = IcebergFileSource::new(Arc::new(description), options)?;
         let wanted = Wanted {

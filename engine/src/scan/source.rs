@@ -28,6 +28,7 @@ use object_store::ObjectStore;
 use super::adaptation::Adaptation;
 use super::columns::ColumnMapping;
 use super::deletes::{DeletedFile, deleted_positions, remaining_rows};
+use super::read_state::ReadState;
 use super::reader::MappedReaderFactory;
 use super::row_ids;
 use super::services::ScanServices;
@@ -47,6 +48,8 @@ pub struct ScanDescription {
     pub constants: Vec<FieldRef>,
     /// Whether the columns of [`row_ids`](super::row_ids) come last.
     pub has_row_ids: bool,
+    /// The snapshot that the files are of, for messages; none where they are of several.
+    pub snapshot_id: Option<i64>,
     mapping: Arc<ColumnMapping>,
     adaptation: Option<Arc<Adaptation>>,
     services: Arc<ScanServices>,
@@ -78,6 +81,7 @@ impl ScanDescription {
             name_mapping_json,
             constants: Vec::new(),
             has_row_ids: false,
+            snapshot_id: None,
             adaptation: Adaptation::of(&schema)?,
             mapping: Arc::new(ColumnMapping::new(schema, name_mapping)),
             services,
@@ -92,6 +96,11 @@ impl ScanDescription {
     /// Storage and caches.
     pub fn services(&self) -> &Arc<ScanServices> {
         &self.services
+    }
+
+    /// What errors about the files are to name.
+    fn read_state(&self) -> ReadState {
+        ReadState::new(&self.table_name, self.snapshot_id, &self.services)
     }
 }
 
@@ -199,7 +208,7 @@ impl FileSource for IcebergFileSource {
         partition: usize,
     ) -> DataFusionResult<Box<dyn Morselizer>> {
         let readers = MappedReaderFactory::new(
-            self.description.table_name.as_str().into(),
+            self.description.read_state(),
             Arc::clone(&object_store),
             Arc::clone(&self.description.mapping),
             Arc::clone(self.description.services()),
@@ -219,6 +228,7 @@ impl FileSource for IcebergFileSource {
         };
         Ok(Box::new(IcebergMorselizer {
             inner: Arc::from(inner),
+            state: self.description.read_state(),
             services: Arc::clone(self.description.services()),
         }))
     }
@@ -344,6 +354,7 @@ impl FileSource for IcebergFileSource {
 #[derive(Debug)]
 struct IcebergMorselizer {
     inner: Arc<dyn Morselizer>,
+    state: ReadState,
     services: Arc<ScanServices>,
 }
 
@@ -354,6 +365,7 @@ impl Morselizer for IcebergMorselizer {
                 details: details.clone(),
                 file,
                 inner: Arc::clone(&self.inner),
+                state: self.state.clone(),
                 services: Arc::clone(&self.services),
             })),
             _ => self.inner.plan_file(file),
@@ -367,6 +379,7 @@ struct DirtyFilePlanner {
     details: FileDetails,
     file: PartitionedFile,
     inner: Arc<dyn Morselizer>,
+    state: ReadState,
     services: Arc<ScanServices>,
 }
 
@@ -378,7 +391,13 @@ impl MorselPlanner for DirtyFilePlanner {
                 size: self.file.object_meta.size,
                 deletes: &self.details.deletes,
             };
-            let deleted = deleted_positions(&self.services, deleted_file).await?;
+            let deleted = match deleted_positions(&self.services, deleted_file).await {
+                Ok(deleted) => deleted,
+                Err(error) => {
+                    let explained = self.state.explain_deletes(error, &self.details).await;
+                    return Err(DataFusionError::from(explained));
+                }
+            };
             let mut file = self.file;
             if !deleted.is_empty() {
                 let remaining = remaining_rows(&deleted, self.details.record_count);

@@ -109,6 +109,7 @@ async fn fixture_with(
         let (schema, services) = (Arc::clone(&schema), Arc::clone(&services));
         let mut description = ScanDescription::new(name, schema, None, services).unwrap();
         description.has_row_ids = has_row_ids;
+        description.snapshot_id = Some(7);
         let options = &config.options().execution.parquet;
         IcebergFileSource::new(Arc::new(description), options).unwrap()
     };
@@ -185,6 +186,12 @@ impl Fixture {
         expected.len()
     }
 
+    async fn error_of(&self, plan: &Arc<dyn ExecutionPlan>) -> String {
+        let context = self.context.task_ctx();
+        let read = datafusion::physical_plan::collect(Arc::clone(plan), context);
+        read.await.unwrap_err().to_string()
+    }
+
     /// A plan as a worker gets it.
     fn travel(&self, plan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         let codec = IngotPhysicalCodec::new(Arc::clone(&self.storage));
@@ -223,6 +230,42 @@ fn sorted_rows(batches: &[RecordBatch]) -> Vec<String> {
     }
     rows.sort();
     rows
+}
+
+/// Files that are broken or gone are named with the table and the snapshot, here and on a worker.
+#[tokio::test]
+async fn lost_files_are_named() {
+    for (style, kind, file) in [
+        (DeleteStyle::None, "data", "data 0.parquet"),
+        (DeleteStyle::Vector, "data", "data 0.parquet"),
+        (DeleteStyle::Positions, "delete", "deletes 0"),
+        (DeleteStyle::Vector, "delete", "deletes 0"),
+        (DeleteStyle::Equality, "delete", "deletes 0"),
+    ] {
+        let deleted: &[usize] = match style {
+            DeleteStyle::None => &[],
+            _ => &[1, 2],
+        };
+        let contents = [FileContent::new(0, 50, style, deleted)];
+        let fixture = fixture(&contents, options(1, false)).await;
+        let path = fixture._folder.path().join(file);
+        let name = format!("file://{}", path.display());
+        let plan = fixture.plan("SELECT a FROM t").await;
+        let plans = [Arc::clone(&plan), fixture.travel(plan)];
+        let size = std::fs::metadata(&path).unwrap().len();
+        std::fs::write(&path, vec![0; size as usize]).unwrap();
+        let broken = format!("table s.t, snapshot 7: file {name}: ");
+        for plan in &plans {
+            let error = fixture.error_of(plan).await;
+            assert!(error.contains(&broken), "{style:?}: {error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let gone = format!("table s.t, snapshot 7: {kind} file {name} does not exist: ");
+        for plan in &plans {
+            let error = fixture.error_of(plan).await;
+            assert!(error.contains(&gone), "{style:?}: {error}");
+        }
+    }
 }
 
 const ALL: &str = "bb, a, s, l, c, m, d";

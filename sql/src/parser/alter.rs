@@ -11,8 +11,8 @@ use super::written_table_name;
 use crate::error::SqlError;
 use crate::name::{ColumnPath, ObjectName};
 use crate::statement::{
-    AlterMaterializedView, AlterTable, AlterTableOperation, AlterView, AlterViewOperation,
-    ColumnPosition, Statement,
+    AlterMaterializedView, AlterMaterializedViewOperation, AlterTable, AlterTableOperation,
+    AlterView, AlterViewOperation, ColumnPosition, Statement,
 };
 use crate::table_properties::TablePropertyChanges;
 use crate::types::parse_column_type;
@@ -60,18 +60,32 @@ fn parse_alter_view(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     }))
 }
 
-/// `ALTER MATERIALIZED VIEW [IF EXISTS] view SET PROPERTIES name = value | DEFAULT, …`
+/// `ALTER MATERIALIZED VIEW [IF EXISTS] view RENAME TO name | SET PROPERTIES name = value | DEFAULT, …`
 fn parse_alter_materialized_view(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     let if_exists = parser.take_if_exists();
     let name = written_table_name(parser)?;
-    if !parser.take_words(&["set", "properties"]) {
-        return Err(parser.expected_here("SET PROPERTIES"));
-    }
-    let changes = TablePropertyChanges::from_list(parse_property_changes(parser)?)?;
+    let operation = if parser.take_words(&["rename", "to"]) {
+        let new_name = new_table_name(parser)?;
+        AlterMaterializedViewOperation::Rename { new_name }
+    } else if parser.take_words(&["set", "properties"]) {
+        let changes = parse_property_changes(parser)?;
+        let grace_period = changes.iter().find(|(name, ..)| name == "grace_period");
+        if let Some((_, location, _)) = grace_period {
+            return Err(SqlError::unsupported_but(
+                "changing the grace period",
+                "it is no property, write GRACE PERIOD in CREATE OR REPLACE MATERIALIZED VIEW",
+                *location,
+            ));
+        }
+        let changes = TablePropertyChanges::from_list(changes)?;
+        AlterMaterializedViewOperation::SetProperties { changes }
+    } else {
+        return Err(parser.expected_here("RENAME TO or SET PROPERTIES"));
+    };
     Ok(Statement::AlterMaterializedView(AlterMaterializedView {
         name,
         if_exists,
-        changes,
+        operation,
     }))
 }
 
@@ -283,17 +297,23 @@ fn parse_execute_argument(
     Ok((Some(name), parser.parse_expr()?))
 }
 
-/// `COMMENT ON TABLE name IS 'text'`, `COMMENT ON VIEW name IS 'text'`, `COMMENT ON COLUMN
-/// table.column IS NULL`; whether a name of several parts is a column's or a field's of a column is
-/// not known here.
+/// `COMMENT ON TABLE name IS 'text'`, `COMMENT ON [MATERIALIZED] VIEW name IS 'text'`, `COMMENT ON
+/// COLUMN table.column IS NULL`; whether a name of several parts is a column's or a field's of a
+/// column is not known here.
 pub(super) fn parse_comment(parser: &mut Parser<'_>) -> Result<Statement, SqlError> {
     let location = parser.location();
     parser.expect_word("comment")?;
     parser.expect_word("on")?;
-    let (is_column, is_view) = (parser.peek_word("column"), parser.peek_word("view"));
-    if !parser.take_word("table") && !parser.take_word("column") && !parser.take_word("view") {
+    let is_materialized = parser.take_words(&["materialized", "view"]);
+    let is_column = !is_materialized && parser.peek_word("column");
+    let is_view = !is_materialized && parser.peek_word("view");
+    let is_known = is_materialized
+        || parser.take_word("table")
+        || parser.take_word("column")
+        || parser.take_word("view");
+    if !is_known {
         return Err(SqlError::unsupported(
-            "COMMENT ON anything but a table, view or column",
+            "COMMENT ON anything but a table, view, materialized view or column",
             location,
         ));
     }
@@ -311,6 +331,13 @@ pub(super) fn parse_comment(parser: &mut Parser<'_>) -> Result<Statement, SqlErr
     } else {
         Some(parser.string_literal("the comment")?)
     };
+    if is_materialized {
+        return Ok(Statement::AlterMaterializedView(AlterMaterializedView {
+            name,
+            if_exists: false,
+            operation: AlterMaterializedViewOperation::SetComment { comment },
+        }));
+    }
     if is_view {
         return Ok(Statement::AlterView(AlterView {
             name,

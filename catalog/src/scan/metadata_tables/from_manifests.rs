@@ -103,21 +103,24 @@ async fn load<'a>(
     version: &TableVersion,
 ) -> Result<Manifests<'a>> {
     let mut files = Vec::new();
-    if let Some(snapshot) = table.snapshot_at(version)? {
-        let (list, _) = load_list(storage, cache, &snapshot, table).await?;
+    let snapshot = table.snapshot_at(version)?;
+    if let Some(snapshot) = &snapshot {
+        let (list, _) = load_list(storage, cache, snapshot, table).await?;
         files.extend(list.entries().iter().cloned());
     }
-    load_entries(storage, cache, table, &files).await
+    let snapshot_id = snapshot.map(|snapshot| snapshot.snapshot_id());
+    load_entries(storage, cache, (table, snapshot_id), &files).await
 }
 
 async fn load_entries<'a>(
     storage: &Arc<Storage>,
     cache: &ManifestCache,
-    table: &'a Table,
+    (table, snapshot_id): (&'a Table, Option<i64>),
     files: &[ManifestFile],
 ) -> Result<Manifests<'a>> {
     let specs = Specs::new(&table.metadata, table.metadata.current_schema());
-    let loaded = load_manifests(storage, cache, files.iter().collect()).await?;
+    let files = files.iter().collect();
+    let loaded = load_manifests(storage, cache, (table, snapshot_id), files).await?;
     let mut entries = Vec::with_capacity(files.len());
     for (file, manifest) in loaded.manifests {
         let resolved = specs.of_manifest(file)?;
@@ -435,7 +438,7 @@ pub(super) async fn all_entries(
             .filter(|file| seen.insert(file.manifest_path.clone()));
         files.extend(new);
     }
-    let manifests = load_entries(storage, cache, table, &files).await?;
+    let manifests = load_entries(storage, cache, (table, None), &files).await?;
     Ok(entry_rows(table, &manifests))
 }
 

@@ -100,7 +100,8 @@ pub(super) async fn remove_orphan_files(
     done("table", &format!("{}:", ident_name(&target.ident)), what)
 }
 
-/// `CALL system.remove_orphan_files`: the folders of tables that never came to be.
+/// `CALL system.remove_orphan_files`: the folders of tables that never came to be, and the metadata
+/// files of views that nothing reads any more.
 pub(in crate::statement) async fn remove_abandoned_folders(
     context: &StatementContext,
     catalog: &dyn Catalog,
@@ -127,6 +128,12 @@ pub(in crate::statement) async fn remove_abandoned_folders(
         count(report.files.deleted, "file"),
         format_size(report.files.deleted_bytes),
     );
+    if report.view_files > 0 {
+        let files = count(report.view_files, "metadata file");
+        what.push_str(&format!(
+            ", {files} of dropped or replaced views among them"
+        ));
+    }
     push_failed(&mut what, report.files.failed);
     done("schema", &format!("{schema}:"), what)
 }

@@ -204,7 +204,9 @@ impl Change<'_> {
         let scans = &self.context.core.catalog_list.services().scans;
         let mut vectors = Vec::with_capacity(files.len());
         for ChangedFile { task, positions } in files {
-            let before = deleted_by_position(scans, &task).await?;
+            let before = deleted_by_position(scans, &task).await.map_err(|error| {
+                error.in_snapshot(&table.name(), table.metadata.current_snapshot_id())
+            })?;
             change.deleted_from.insert(task.path.clone());
             vectors.push((task, before | positions));
         }
