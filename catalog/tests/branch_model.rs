@@ -164,7 +164,7 @@ impl Run {
         let from_version = self.random.random_range(0..4) == 0;
         let picked = self.versions.choose(&mut self.random).cloned();
         if let (true, Some((version, state))) = (from_version, picked) {
-            let reference = CatalogReference::Version(version);
+            let reference = CatalogReference::Version(version.clone());
             let from = Some(&reference);
             let kind = CatalogReferenceKind::Branch;
             let info = self.catalog.create_reference(kind, &name, from).await;

@@ -12,7 +12,7 @@ use ingot_catalog::database::Database;
 use ingot_catalog::maintenance::{ExpireOptions, expire_snapshots};
 use ingot_catalog::{
     Catalog, CatalogError, CatalogReference, CatalogReferenceKind, SqlCatalog, SqlCatalogOptions,
-    Table, VersionedCatalog,
+    Table, VersionId, VersionedCatalog,
 };
 
 const BRANCH: CatalogReferenceKind = CatalogReferenceKind::Branch;
@@ -27,7 +27,14 @@ async fn append(catalog: &dyn Catalog, table: &Table, file: &str) -> Table {
 
 /// The newest version of `main`.
 async fn head(catalog: &SqlCatalog) -> i64 {
-    catalog.references().await.unwrap()[0].version
+    number(&catalog.references().await.unwrap()[0].version)
+}
+
+fn number(version: &VersionId) -> i64 {
+    match version {
+        VersionId::Number(number) => *number,
+        VersionId::Hash(hash) => panic!("{hash} is no number"),
+    }
 }
 
 async fn make(
@@ -36,7 +43,7 @@ async fn make(
     name: &str,
     version: i64,
 ) -> Result<(), CatalogError> {
-    let from = CatalogReference::Version(version);
+    let from = CatalogReference::Version(VersionId::Number(version));
     let made = catalog.create_reference(kind, name, Some(&from)).await;
     made.map(drop)
 }
@@ -109,7 +116,7 @@ async fn versions_beyond_the_retention_are_refused() {
     let made = on_branch.create_schema("made_there", HashMap::new());
     made.await.unwrap();
     let log = catalog.log(1).await.unwrap();
-    let there = log[0].version;
+    let there = number(&log[0].version);
     make(&catalog, BRANCH, "of_branch", there).await.unwrap();
     for name in ["ended", "of_branch"] {
         catalog.drop_reference(BRANCH, name).await.unwrap();

@@ -145,7 +145,7 @@ async fn views_stay_as_long_as_a_kept_version_or_a_branch_has_them() {
     let catalog = open(folder.path(), &database, 3600).await;
     catalog.create_schema("s", HashMap::new()).await.unwrap();
     let dropped = put(&*catalog, "dropped", "SELECT 1").await;
-    let with_dropped = catalog.references().await.unwrap()[0].version;
+    let with_dropped = catalog.references().await.unwrap()[0].version.clone();
     let gone = catalog.drop_view(&ident("s", "dropped")).await.unwrap();
     assert_eq!(gone.unread_files, Vec::<String>::new());
     let forked = put(&*catalog, "forked", "SELECT 1").await;

@@ -14,8 +14,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat};
 use ingot_catalog::{
-    Catalog, CatalogError, CatalogLogEntry, CatalogReference, CatalogReferenceInfo,
-    CatalogReferenceKind, RestCatalog, RestCatalogOptions, SqlCatalog, VersionId, VersionedCatalog,
+    CatalogError, CatalogLogEntry, CatalogReference, CatalogReferenceInfo, CatalogReferenceKind,
+    RestCatalog, RestCatalogOptions, SqlCatalog, VersionId, VersionedCatalog,
 };
 use serde_json::{Value, json};
 

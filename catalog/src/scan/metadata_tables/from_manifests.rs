@@ -119,8 +119,8 @@ async fn load_entries<'a>(
     files: &[ManifestFile],
 ) -> Result<Manifests<'a>> {
     let specs = Specs::new(&table.metadata, table.metadata.current_schema());
-    let files = files.iter().collect();
-    let loaded = load_manifests(storage, cache, (table, snapshot_id), files).await?;
+    let wanted = files.iter().collect();
+    let loaded = load_manifests(storage, cache, (table, snapshot_id), wanted).await?;
     let mut entries = Vec::with_capacity(files.len());
     for (file, manifest) in loaded.manifests {
         let resolved = specs.of_manifest(file)?;
