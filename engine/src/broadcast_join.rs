@@ -25,6 +25,23 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 
 use crate::codec;
 
+/// Whether a join of this type returns left rows by whether they had a match. A task that has the whole
+/// left side and a part of the right one knows only the matches in its part.
+pub fn returns_left_rows(join_type: JoinType) -> bool {
+    match join_type {
+        JoinType::Left
+        | JoinType::LeftSemi
+        | JoinType::LeftAnti
+        | JoinType::LeftMark
+        | JoinType::Full => true,
+        JoinType::Inner
+        | JoinType::Right
+        | JoinType::RightSemi
+        | JoinType::RightAnti
+        | JoinType::RightMark => false,
+    }
+}
+
 /// A hash join of mode `CollectLeft` that is right when each task has the whole build side and a
 /// part of the probe side.
 #[derive(Debug)]
@@ -53,16 +70,8 @@ impl BroadcastJoinExec {
 
     /// Whether tasks that each have a part of the right side return together what one would.
     pub fn is_right_for(join: &HashJoinExec) -> bool {
-        let returns_no_unmatched_left_row = matches!(
-            join.join_type(),
-            JoinType::Inner
-                | JoinType::Right
-                | JoinType::RightSemi
-                | JoinType::RightAnti
-                | JoinType::RightMark
-        );
         // A join for NOT IN has to know of nulls on the whole right side.
-        returns_no_unmatched_left_row && !join.null_aware
+        !returns_left_rows(*join.join_type()) && !join.null_aware
     }
 
     /// The join itself.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use futures::StreamExt;
 use ingot_coordinator::ErrorCode;
 use ingot_coordinator::cluster::{ExecuteOptions, Placement, UsedPlacement};
@@ -33,7 +35,41 @@ const QUERIES: &[&str] = &[
     "SELECT c.n, count(*) FROM (SELECT a.id, count(b.id) AS n FROM (SELECT * FROM t WHERE id < 97) a LEFT JOIN t b ON a.id = b.grp AND b.name LIKE '%1%' GROUP BY a.id) c GROUP BY c.n",
     "SELECT min(name), max(name), round(stddev(id), 6), median(id), count(DISTINCT grp) FILTER (WHERE id % 2 = 0) FROM t",
     "SELECT array_length(array_agg(id)), grp FROM t GROUP BY grp",
+    // Joins without keys: the left side is in every task, the right one in parts.
+    "SELECT a.id, b.id FROM (SELECT * FROM t WHERE id < 90) a LEFT JOIN t b ON b.id > a.id + 5950",
+    "SELECT a.id, b.id FROM (SELECT * FROM t WHERE id < 90) a FULL JOIN t b ON b.id > a.id + 5950",
+    "SELECT b.id, a.id FROM t b RIGHT JOIN (SELECT * FROM t WHERE id < 90) a ON b.id > a.id + 5950",
+    "SELECT a.id FROM (SELECT * FROM t WHERE id < 90) a WHERE EXISTS (SELECT 1 FROM t b WHERE b.id > a.id + 10)",
+    "SELECT a.id FROM (SELECT * FROM t WHERE id < 90) a WHERE NOT EXISTS (SELECT 1 FROM t b WHERE b.id > a.id + 5950)",
+    "SELECT count(*) FROM (SELECT * FROM t WHERE id < 90) a JOIN t b ON b.id > a.id + 100",
+    "SELECT count(*) FROM t b WHERE EXISTS (SELECT 1 FROM t a WHERE a.id < 9 AND b.id > a.id * 700)",
 ];
+
+/// A result of many partitions in one worker, each larger than what a connection sends unasked.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_results_are_read_to_the_end() {
+    const COPIES: i64 = 40;
+    let test = TestCluster::start().await;
+    let _workers = test.add_workers(1, 6).await;
+    let rows = format!(
+        "SELECT t.id * {COPIES} + c.id AS n, lpad(CAST(t.id AS VARCHAR), 200, 'x') AS pad \
+         FROM t CROSS JOIN (SELECT id FROM t WHERE id < {COPIES}) c"
+    );
+    for (sql, is_ordered) in [(rows.clone(), false), (format!("{rows} ORDER BY n"), true)] {
+        let reading = tokio::time::timeout(Duration::from_secs(120), test.query(&sql));
+        let batches = reading.await.expect("the result comes to an end").unwrap();
+        let numbers = batches.iter().flat_map(|batch| {
+            let numbers = batch.column(0).as_primitive::<Int64Type>();
+            numbers.values().to_vec()
+        });
+        let mut numbers: Vec<i64> = numbers.collect();
+        if !is_ordered {
+            numbers.sort_unstable();
+        }
+        let expected: Vec<i64> = (0..FILES * ROWS_PER_FILE * COPIES).collect();
+        assert!(numbers == expected, "{sql}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn results_equal_plain_execution() {

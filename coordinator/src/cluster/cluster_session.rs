@@ -19,8 +19,23 @@ use super::shuffle_order::SortAfterShuffle;
 pub(super) const FETCH_TRIES: u8 = 2;
 pub(super) const FETCH_PAUSE_MILLIS: u64 = 200;
 
+/// How a query is planned for the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Planning {
+    /// With what makes most queries faster: filters by the keys of joins, and the order of the result
+    /// made in the coordinator.
+    Fast,
+    /// Without, for a query whose memory they have used up: the sizes that they are planned by are
+    /// estimates, and the coordinator has less memory than the workers.
+    Frugal,
+}
+
 /// A session for planning on these workers: `state` with the settings that Ballista needs.
-pub(super) fn cluster_session(state: &SessionState, workers: &[WorkerInfo]) -> SessionState {
+pub(super) fn cluster_session(
+    state: &SessionState,
+    workers: &[WorkerInfo],
+    planning: Planning,
+) -> SessionState {
     let config = state
         .config()
         .clone()
@@ -46,7 +61,7 @@ pub(super) fn cluster_session(state: &SessionState, workers: &[WorkerInfo]) -> S
         .with_optimizer_rules(rules)
         .with_physical_optimizer_rules(physical_rules)
         .with_physical_optimizer_rule(Arc::new(SortAfterShuffle))
-        .with_query_planner(Arc::new(BroadcastPlanner))
+        .with_query_planner(Arc::new(BroadcastPlanner { planning }))
         .build()
 }
 

@@ -30,6 +30,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use ingot_engine::broadcast_join::BroadcastJoinExec;
 
+use super::cluster_session::Planning;
 use super::key_filters::with_key_filters;
 use super::placement::scan_bytes;
 
@@ -99,7 +100,9 @@ impl PhysicalOptimizerRule for OnlyBroadcasts {
 /// Plans as DataFusion does, puts the joins that collect a side behind [`BroadcastJoinExec`], and
 /// filters early by the keys of joins.
 #[derive(Debug)]
-pub(super) struct BroadcastPlanner;
+pub(super) struct BroadcastPlanner {
+    pub(super) planning: Planning,
+}
 
 #[async_trait]
 impl QueryPlanner for BroadcastPlanner {
@@ -110,7 +113,11 @@ impl QueryPlanner for BroadcastPlanner {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::default();
         let plan = planner.create_physical_plan(logical, session).await?;
-        with_key_filters(with_broadcasts(plan)?, session.config_options())
+        let plan = with_broadcasts(plan)?;
+        match self.planning {
+            Planning::Fast => with_key_filters(plan, session.config_options()),
+            Planning::Frugal => Ok(plan),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
-use super::cluster_session::{FETCH_PAUSE_MILLIS, FETCH_TRIES, cluster_session};
+use super::cluster_session::{FETCH_PAUSE_MILLIS, FETCH_TRIES, Planning, cluster_session};
 use super::execution::{ExecuteOptions, Inner, PlannedQuery};
 use super::failure::{ballista_failure, is_broken_connection, job_failure};
 use super::local::add_scan;
@@ -27,7 +27,7 @@ use super::progress::{ProgressCounts, QueryProgress};
 use super::result_order::ResultOrder;
 use super::results::BatchSender;
 use super::scheduler::{Cluster, MAX_MESSAGE_BYTES, total_slots};
-use crate::error::{CoordinatorError, Result};
+use crate::error::{CoordinatorError, ErrorCode, Result};
 
 /// How often a job's progress is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -38,12 +38,18 @@ const STALL_LIMIT: Duration = Duration::from_secs(8);
 /// How often a whole job may be run again, after its result was lost or it was stuck.
 const MAX_RUNS: usize = 4;
 
-/// Results up to this size (compressed) are held here before the first row goes out, so that losing
+/// Results up to this size, as they lie on the workers, are held here before the first row goes out, so that losing
 /// a worker in between costs another run and not the query.
 const HELD_RESULT_BYTES: i64 = 16 << 20;
 
 /// Results that are fetched at the same time.
 const CONCURRENT_FETCHES: usize = 4;
+
+/// Windows of a connection to a worker, in bytes. The streams of a connection are not read evenly: a
+/// merge waits for one of them while the others are full. That may not use up the window of the
+/// connection, or the one that is waited for never gets its bytes.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
 
 /// Tries to see a job that has ended, and the pause between them.
 const GRAPH_TRIES: usize = 100;
@@ -77,11 +83,20 @@ pub(super) async fn run(
         return Err(no_workers(None));
     };
     let mut runs = 0;
+    let mut planning = Planning::Fast;
     loop {
         runs += 1;
-        let outcome = run_once(cluster, planned, options, sender).await;
+        let outcome = run_once(cluster, planned, planning, options, sender).await;
         let reason = match outcome {
             Ok(()) => return Ok(()),
+            Err(RunError::Final(error))
+                if error.code() == ErrorCode::ResourceExhausted
+                    && planning == Planning::Fast
+                    && sender.sent_rows() == 0 =>
+            {
+                planning = Planning::Frugal;
+                crate::error::one_line(&error.to_string())
+            }
             Err(RunError::Final(error)) => return Err(error),
             Err(RunError::Again(reason)) => reason,
         };
@@ -102,10 +117,11 @@ pub(super) async fn run(
 async fn run_once(
     cluster: &Arc<Cluster>,
     planned: &PlannedQuery,
+    planning: Planning,
     options: &ExecuteOptions,
     sender: &mut BatchSender,
 ) -> Result<(), RunError> {
-    let mut job = Job::submit(cluster, planned, options).await?;
+    let mut job = Job::submit(cluster, planned, planning, options).await?;
     let locations = job.wait(&options.progress).await?;
     let held: i64 = locations
         .iter()
@@ -149,10 +165,12 @@ async fn run_once(
     Ok(())
 }
 
-/// Why sorted partitions did not become one: mostly one of them could not be read.
+/// Why sorted partitions did not become one: one of them could not be read, or the merge failed.
 fn not_merged(error: DataFusionError) -> RunError {
     match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => RunError::Final(error.into()),
+        DataFusionError::ResourcesExhausted(_)
+        | DataFusionError::Internal(_)
+        | DataFusionError::Plan(_) => RunError::Final(error.into()),
         _ => lost(error),
     }
 }
@@ -181,16 +199,20 @@ impl Job {
     pub(super) async fn submit(
         cluster: &Arc<Cluster>,
         planned: &PlannedQuery,
+        planning: Planning,
         options: &ExecuteOptions,
     ) -> Result<Self> {
         let workers = cluster.workers().await;
         if total_slots(&workers) == 0 {
             return Err(no_workers(Some(cluster.as_ref())));
         }
-        let session = cluster_session(&planned.state, &workers);
+        let session = cluster_session(&planned.state, &workers, planning);
         let (sender, status) = mpsc::channel(STATUS_BUFFER);
         let plan = session.create_physical_plan(&planned.logical).await?;
-        let (plan, order) = ResultOrder::split(plan);
+        let (plan, order) = match planning {
+            Planning::Fast => ResultOrder::split(plan),
+            Planning::Frugal => (plan, None),
+        };
         let id = cluster
             .scheduler
             .submit_physical_plan(
@@ -401,8 +423,8 @@ impl Clients {
                     None,
                     FETCH_TRIES,
                     FETCH_PAUSE_MILLIS,
-                    0,
-                    0,
+                    CONNECTION_WINDOW_BYTES,
+                    STREAM_WINDOW_BYTES,
                 )
                 .await
                 .map_err(lost)?;

@@ -15,7 +15,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use super::cluster_session::cluster_session;
+use super::cluster_session::{Planning, cluster_session};
 use super::distributed::{Job, RunError};
 use super::execution::{ExecuteOptions, Inner, PlannedQuery, UsedPlacement};
 use super::failure::ballista_failure;
@@ -42,7 +42,7 @@ pub(super) async fn explain(
         return Err(no_workers(None));
     };
     let workers = cluster.workers().await;
-    let session = cluster_session(&planned.state, &workers);
+    let session = cluster_session(&planned.state, &workers, Planning::Fast);
     let plan = session.create_physical_plan(&planned.logical).await?;
     let (plan, order) = ResultOrder::split(plan);
     let job_id = JobId::from(options.query_id.to_string());
@@ -92,7 +92,7 @@ pub(super) async fn explain_analyze(
             let Some(cluster) = &inner.cluster else {
                 return Err(no_workers(None));
             };
-            let mut job = Job::submit(cluster, &planned, options).await?;
+            let mut job = Job::submit(cluster, &planned, Planning::Fast, options).await?;
             job.wait(&options.progress)
                 .await
                 .map_err(|error| match error {

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use ballista_core::execution_plans::UnresolvedShuffleExec;
 use datafusion::common::{JoinType, NullEquality, Result};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::physical_plan::FileScanConfig;
@@ -23,9 +24,7 @@ use ingot_engine::broadcast_join::BroadcastJoinExec;
 use super::collected_joins::{known_bytes, known_rows};
 use super::column_origins::origins;
 use super::placement::any_node;
-use super::stage_numbers::{
-    Exchanges, has_known_stages, is_exchange, reader_of, with_stage_numbers,
-};
+use super::stage_numbers::{Exchanges, has_known_stages, is_exchange};
 
 /// Fewer rows are not worth a filter.
 const MIN_FILTERED_ROWS: usize = 100_000;
@@ -54,13 +53,13 @@ pub(super) fn with_key_filters(
     if Arc::ptr_eq(&filtered, &plan) {
         return Ok(plan);
     }
-    let filtered = with_stage_numbers(filtered, config)?;
-    Ok(filtered.unwrap_or_else(|| {
-        tracing::warn!(
-            "the stages of a query are not numbered as expected: its joins do not filter early"
-        );
-        plan
-    }))
+    if filtering.exchanges.are_stages_of(&filtered, config)? {
+        return Ok(filtered);
+    }
+    tracing::warn!(
+        "the stages of a query are not numbered as expected: its joins do not filter early"
+    );
+    Ok(plan)
 }
 
 /// A column of the rows whose keys are wanted, and the column that is compared with it.
@@ -69,9 +68,8 @@ type Key = (Column, Column);
 /// Keys of one side of a join, on their way down its other side.
 #[derive(Clone)]
 struct KeyFilter {
-    /// The exchange that has the keys, and its place in the plan.
-    source: Arc<dyn ExecutionPlan>,
-    place: usize,
+    /// Reads the rows that have the keys.
+    source: Arc<UnresolvedShuffleExec>,
     /// About how many rows come from there.
     source_rows: usize,
     /// Whether a join sends these rows to every task anyway.
@@ -137,20 +135,24 @@ impl Filtering {
         Ok(filtered)
     }
 
-    /// The filter that a join has for one of its children. Never for both: a stage would wait for
-    /// itself.
+    /// The filter that a join has for one of its children. Never for both, so that no stage waits for
+    /// itself: what one side reads of the other, it reads in this direction only, and what is further
+    /// up reads of neither or is read by both.
     fn filter_of_join(&self, plan: &Arc<dyn ExecutionPlan>) -> Option<(usize, KeyFilter)> {
         if let Some(broadcast) = plan.downcast_ref::<BroadcastJoinExec>() {
             let join = broadcast.join();
-            let filter = drops_unmatched_right(join).then(|| self.keys_of(Side::Left, join, true));
+            let filter = drops_unmatched_right(*join.join_type())
+                .then(|| self.keys_of(Side::Left, join, true));
             return filter.flatten().map(|filter| (1, filter));
         }
         let join = plan.downcast_ref::<HashJoinExec>()?;
         if *join.partition_mode() != PartitionMode::Partitioned || join.null_aware {
             return None;
         }
-        let left = drops_unmatched_right(join).then(|| self.keys_of(Side::Left, join, false));
-        let right = drops_unmatched_left(join).then(|| self.keys_of(Side::Right, join, false));
+        let left =
+            drops_unmatched_right(*join.join_type()).then(|| self.keys_of(Side::Left, join, false));
+        let right =
+            drops_unmatched_left(*join.join_type()).then(|| self.keys_of(Side::Right, join, false));
         match (left.flatten(), right.flatten()) {
             (Some(left), Some(right)) if right.source_rows < left.source_rows => Some((0, right)),
             (Some(left), _) => Some((1, left)),
@@ -179,22 +181,24 @@ impl Filtering {
         let written = source.children().into_iter().next()?;
         let is_sent = is_collected
             || known_bytes(written.as_ref()).is_some_and(|bytes| bytes < SENT_LIMIT_BYTES);
+        if !is_sent {
+            return None;
+        }
         Some(KeyFilter {
-            place: self.exchanges.place(&source).filter(|_| is_sent)?,
+            source: Arc::new(self.exchanges.reader_of(&source)?),
             source_rows: known_rows(written.as_ref())?,
             is_collected,
             keys,
             null_equality: join.null_equality(),
             saves_work: false,
-            source,
         })
     }
 }
 
-/// Whether right rows without match lead to no row of the result.
-fn drops_unmatched_right(join: &HashJoinExec) -> bool {
+/// Whether right rows without match lead to no row of a result of this type of join.
+fn drops_unmatched_right(join_type: JoinType) -> bool {
     matches!(
-        join.join_type(),
+        join_type,
         JoinType::Inner
             | JoinType::Left
             | JoinType::LeftSemi
@@ -204,17 +208,9 @@ fn drops_unmatched_right(join: &HashJoinExec) -> bool {
     )
 }
 
-/// Whether left rows without match lead to no row of the result.
-fn drops_unmatched_left(join: &HashJoinExec) -> bool {
-    matches!(
-        join.join_type(),
-        JoinType::Inner
-            | JoinType::Right
-            | JoinType::RightSemi
-            | JoinType::RightAnti
-            | JoinType::RightMark
-            | JoinType::LeftSemi
-    )
+/// Whether left rows without match lead to no row of a result of this type of join.
+fn drops_unmatched_left(join_type: JoinType) -> bool {
+    drops_unmatched_right(join_type.swap())
 }
 
 /// Whether something chooses among the rows. Else they have most keys of the other side.
@@ -302,15 +298,14 @@ impl KeyFilter {
             on.push((Arc::new(Column::new(&name, index)), Arc::new(filtered)));
             wanted.push((Arc::new(source), name));
         }
-        let reader = Arc::new(reader_of(self.place, &self.source));
-        let schema = reader.schema();
+        let schema = self.source.schema();
         // Each key once: a semi join looks at all rows that have it.
         let keys = AggregateExec::try_new(
             AggregateMode::Single,
             PhysicalGroupBy::new_single(wanted),
             Vec::new(),
             Vec::new(),
-            reader,
+            self.source,
             schema,
         )?;
         let join = HashJoinExec::try_new(

@@ -11,12 +11,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::scalar_subquery::ScalarSubqueryExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
+
+use ingot_engine::broadcast_join::returns_left_rows;
 
 use super::execution::{Placement, UsedPlacement};
 use super::scheduler::Cluster;
@@ -89,6 +91,7 @@ fn is_wrong_when_distributed(plan: &Arc<dyn ExecutionPlan>) -> bool {
         is_ordered_join(node)
             || is_unchecked_scalar_subquery(node)
             || is_null_aware_join(node)
+            || is_loop_join_of_left_rows(node)
             || is_union_without_scan(node)
     })
 }
@@ -112,6 +115,13 @@ pub(super) fn any_node(
 /// `ORDER BY` would return unordered rows. Such plans run in the coordinator.
 fn is_ordered_join(node: &Arc<dyn ExecutionPlan>) -> bool {
     node.downcast_ref::<HashJoinExec>().is_some() && node.properties().output_ordering().is_some()
+}
+
+/// Whether this is a join without keys of which every task would return left rows by its part of the
+/// right side alone. Joins with keys are partitioned for that.
+fn is_loop_join_of_left_rows(node: &Arc<dyn ExecutionPlan>) -> bool {
+    let join = node.downcast_ref::<NestedLoopJoinExec>();
+    join.is_some_and(|join| returns_left_rows(*join.join_type()))
 }
 
 /// Whether a branch of this union reads no file, since it has none or only constants.

@@ -1,8 +1,8 @@
 //! Readers of a stage's rows that are put into a plan before Ballista cuts it into stages.
 //!
 //! Ballista 55 numbers stages while it cuts a plan, children before their parents, and a reader names
-//! its stage by that number. So a reader first names the exchange by its place in the plan, and gets
-//! the number once the plan is complete. What Ballista then makes of the plan is compared with that.
+//! its stage by that number. The numbers are known beforehand: readers end no stage. What Ballista
+//! then makes of the plan is compared with them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use std::sync::Arc;
 use ballista_core::JobId;
 use ballista_core::execution_plans::UnresolvedShuffleExec;
 use ballista_scheduler::planner::{DefaultDistributedPlanner, DistributedPlanner};
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::config::ConfigOptions;
 use datafusion::physical_expr::Partitioning;
@@ -21,9 +20,6 @@ use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::placement::any_node;
-
-/// Numbers from here on stand for places of exchanges.
-const FIRST_PLACE: usize = usize::MAX / 2;
 
 /// Whether Ballista ends a stage below this node.
 pub(super) fn is_exchange(plan: &Arc<dyn ExecutionPlan>) -> bool {
@@ -43,50 +39,73 @@ pub(super) fn has_known_stages(plan: &Arc<dyn ExecutionPlan>) -> bool {
     })
 }
 
-/// The exchanges of a plan, by their places in it: parents first.
+/// The exchanges of a plan, each with the number that the stage below it will have.
 pub(super) struct Exchanges {
-    places: HashMap<*const (), usize>,
+    /// In the order of their numbers, from 1.
+    exchanges: Vec<Arc<dyn ExecutionPlan>>,
+    numbers: HashMap<*const (), usize>,
 }
 
 impl Exchanges {
-    /// Those of `plan`, as long as that lives.
     pub(super) fn of(plan: &Arc<dyn ExecutionPlan>) -> Self {
-        let mut places = HashMap::new();
-        add_places(plan, &mut 0, &mut places);
-        Self { places }
+        let mut all = Self {
+            exchanges: Vec::new(),
+            numbers: HashMap::new(),
+        };
+        all.add(plan);
+        all
     }
 
-    /// The place of an exchange of the plan.
-    pub(super) fn place(&self, exchange: &Arc<dyn ExecutionPlan>) -> Option<usize> {
-        self.places.get(&address(exchange)).copied()
+    fn add(&mut self, plan: &Arc<dyn ExecutionPlan>) {
+        for child in plan.children() {
+            self.add(child);
+        }
+        if is_exchange(plan) {
+            self.exchanges.push(Arc::clone(plan));
+            self.numbers.insert(address(plan), self.exchanges.len());
+        }
     }
-}
 
-fn add_places(
-    plan: &Arc<dyn ExecutionPlan>,
-    next: &mut usize,
-    places: &mut HashMap<*const (), usize>,
-) {
-    if is_exchange(plan) {
-        places.insert(address(plan), *next);
-        *next += 1;
+    /// A reader, for every task, of all rows that come to an exchange of the plan.
+    pub(super) fn reader_of(
+        &self,
+        exchange: &Arc<dyn ExecutionPlan>,
+    ) -> Option<UnresolvedShuffleExec> {
+        let number = self.numbers.get(&address(exchange))?;
+        Some(UnresolvedShuffleExec::new_broadcast(
+            *number,
+            exchange.schema(),
+            written_partitions(exchange),
+        ))
     }
-    for child in plan.children() {
-        add_places(child, next, places);
+
+    /// Whether Ballista cuts the plan, to which only readers and what is above them were added, into
+    /// the stages that they name.
+    ///
+    /// # Errors
+    /// When Ballista cannot cut the plan.
+    pub(super) fn are_stages_of(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<bool> {
+        let stages = DefaultDistributedPlanner::new()
+            .plan_query_stages(&JobId::from(String::new()), Arc::clone(plan), config)
+            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let exchanges = self.exchanges.iter().enumerate();
+        let are_expected = exchanges.into_iter().all(|(index, exchange)| {
+            stages.iter().any(|stage| {
+                stage.stage_id() == index + 1
+                    && stage.schema() == exchange.schema()
+                    && is_written_for(exchange, stage.properties().output_partitioning())
+            })
+        });
+        Ok(are_expected && stages.len() == self.exchanges.len() + 1)
     }
 }
 
 fn address(plan: &Arc<dyn ExecutionPlan>) -> *const () {
     Arc::as_ptr(plan).cast()
-}
-
-/// A reader, for every task, of all rows that come from the exchange at a place.
-pub(super) fn reader_of(place: usize, exchange: &Arc<dyn ExecutionPlan>) -> UnresolvedShuffleExec {
-    UnresolvedShuffleExec::new_broadcast(
-        FIRST_PLACE.saturating_add(place),
-        exchange.schema(),
-        written_partitions(exchange),
-    )
 }
 
 /// Partitions that the stage below an exchange writes.
@@ -98,83 +117,10 @@ fn written_partitions(exchange: &Arc<dyn ExecutionPlan>) -> usize {
     written.output_partitioning().partition_count()
 }
 
-/// The plan whose readers have the numbers of their stages; `None` if Ballista would cut it in
-/// another way than expected. Readers are no exchanges, so the places are those of the plan without
-/// them.
-///
-/// # Errors
-/// When Ballista cannot cut the plan.
-pub(super) fn with_stage_numbers(
-    plan: Arc<dyn ExecutionPlan>,
-    config: &ConfigOptions,
-) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let mut numbers = StageNumbers::default();
-    numbers.add(&plan, &mut 0);
-    let plan = numbers.resolve(plan)?;
-    let stages = DefaultDistributedPlanner::new()
-        .plan_query_stages(&JobId::from(String::new()), Arc::clone(&plan), config)
-        .map_err(|error| DataFusionError::External(Box::new(error)))?;
-    let is_as_expected = stages.len() == numbers.last + 1
-        && numbers.stages.values().all(|expected| {
-            stages.iter().any(|stage| {
-                stage.stage_id() == expected.number
-                    && stage.schema() == expected.exchange.schema()
-                    && stage.properties().output_partitioning().partition_count()
-                        == written_partitions(&expected.exchange)
-            })
-        });
-    Ok(is_as_expected.then_some(plan))
-}
-
-#[derive(Default)]
-struct StageNumbers {
-    /// By place.
-    stages: HashMap<usize, ExpectedStage>,
-    last: usize,
-}
-
-struct ExpectedStage {
-    exchange: Arc<dyn ExecutionPlan>,
-    number: usize,
-}
-
-impl StageNumbers {
-    fn add(&mut self, plan: &Arc<dyn ExecutionPlan>, next_place: &mut usize) {
-        let is_exchange = is_exchange(plan);
-        let place = *next_place;
-        *next_place += usize::from(is_exchange);
-        for child in plan.children() {
-            self.add(child, next_place);
-        }
-        if is_exchange {
-            self.last += 1;
-            let stage = ExpectedStage {
-                exchange: Arc::clone(plan),
-                number: self.last,
-            };
-            self.stages.insert(place, stage);
-        }
-    }
-
-    fn resolve(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-        let resolved = plan.transform_up(|node| {
-            let Some(reader) = node.downcast_ref::<UnresolvedShuffleExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            let stage = reader
-                .stage_id
-                .checked_sub(FIRST_PLACE)
-                .and_then(|place| self.stages.get(&place))
-                .ok_or_else(|| {
-                    DataFusionError::Internal("a reader names no exchange of its plan".to_string())
-                })?;
-            let reader: Arc<dyn ExecutionPlan> = Arc::new(UnresolvedShuffleExec::new_broadcast(
-                stage.number,
-                Arc::clone(&reader.schema),
-                reader.upstream_partition_count,
-            ));
-            Ok(Transformed::yes(reader))
-        })?;
-        Ok(resolved.data)
+/// Whether a stage that writes such partitions is the one below the exchange.
+fn is_written_for(exchange: &Arc<dyn ExecutionPlan>, written: &Partitioning) -> bool {
+    match exchange.downcast_ref::<RepartitionExec>() {
+        Some(repartition) => written == repartition.partitioning(),
+        None => written.partition_count() == written_partitions(exchange),
     }
 }
