@@ -217,6 +217,12 @@ pub trait Catalog: Debug + Send + Sync {
         false
     }
 
+    /// Whether it knows every state that may read a table's files ([`Catalog::reachable_metadata`]);
+    /// none of them is deleted otherwise.
+    fn knows_all_states(&self) -> bool {
+        true
+    }
+
     /// Where its metadata and data files live.
     fn storage(&self) -> &Arc<Storage>;
 

@@ -30,6 +30,11 @@ impl Catalog for RestCatalog {
         true
     }
 
+    /// Nessie does not say which states its other branches, its tags and its old commits read.
+    fn knows_all_states(&self) -> bool {
+        self.inner.nessie.is_none()
+    }
+
     fn storage(&self) -> &Arc<Storage> {
         &self.inner.storage
     }

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingot_catalog::commit::append_files;
+use ingot_catalog::maintenance::{
+    ExpireOptions, OrphanOptions, expire_snapshots, remove_orphan_files,
+};
 use ingot_catalog::{
     Catalog, CatalogError, CatalogReference, CatalogReferenceKind, RestAuthentication, RestCatalog,
-    Table, VersionId, VersionedCatalog,
+    Table, TableVersion, VersionId, VersionedCatalog,
 };
 
 use crate::common::*;
@@ -274,6 +277,39 @@ async fn the_log_has_the_commits_of_all_branches_and_their_authors() {
     assert_eq!(log[3].changed, ["s"]);
     assert!(log[0].message.contains("dev"), "{}", log[0].message);
     assert_eq!(client.log(2).await.unwrap(), log[..2].to_vec());
+}
+
+#[tokio::test]
+async fn no_file_is_deleted_that_another_branch_may_read() {
+    let (_folder, _server, client) = started().await;
+    let name = ident("s", "t");
+    let table = create_table(&*client, &name, &[("gc.enabled", "true")]).await;
+    let table = append(&*client, &table, "a").await;
+    let fork = branch(&*client, "dev").await;
+    let table = append(&*client, &table, "b").await;
+    let options = ExpireOptions {
+        now_ms: chrono::Utc::now().timestamp_millis() + 1_000_000,
+        max_age_ms: Some(0),
+        default_max_age_ms: 0,
+        retain_last: None,
+        clean_expired_metadata: false,
+    };
+    let expired = expire_snapshots(&*client, &name, options).await;
+    let orphans = OrphanOptions {
+        older_than_ms: i64::MAX,
+        ..OrphanOptions::default()
+    };
+    let removed = remove_orphan_files(&*client, &name, &orphans).await;
+    for error in [expired.map(drop).err(), removed.map(drop).err()] {
+        let error = error.unwrap();
+        assert!(matches!(error, CatalogError::Unsupported(_)), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("own garbage collection"), "{error}");
+    }
+    assert_eq!(location(&*client, "t").await, table.metadata_location);
+    let there = fork.load_table(&name).await.unwrap();
+    let files = live_files(client.storage(), &there, &TableVersion::Current).await;
+    assert_eq!(names(&files), ["a"]);
 }
 
 #[tokio::test]
