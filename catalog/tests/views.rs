@@ -6,6 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use common::*;
 use iceberg::TableIdent;
@@ -16,7 +17,8 @@ use ingot_catalog::commit::{
 };
 use ingot_catalog::materialized_view::storage_table_of;
 use ingot_catalog::{
-    Catalog, CatalogError, Materialization, SqlCatalog, ViewCommit, ViewDefinition,
+    Catalog, CatalogError, CatalogReference, Database, Materialization, SqlCatalog,
+    SqlCatalogOptions, VersionedCatalog, ViewCommit, ViewDefinition,
 };
 
 fn definition(sql: &str) -> ViewDefinition {
@@ -390,6 +392,39 @@ async fn a_dropped_view_names_its_files_unless_somebody_reads_them() {
     assert_eq!(dropped.unread_files, files);
     let dropped = catalog.drop_view(&read).await.unwrap();
     assert_eq!(dropped.unread_files, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn rows_that_a_kept_version_reads_are_not_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::connect_sqlite(&folder.path().join("catalog.db"))
+        .await
+        .unwrap();
+    let warehouse = folder.path().join("warehouse").display().to_string();
+    let options = SqlCatalogOptions {
+        version_retention: Duration::from_secs(3600),
+        ..SqlCatalogOptions::default()
+    };
+    let opened = SqlCatalog::open_with("iceberg", database, local_storage(), &warehouse, options);
+    let catalog = opened.await.unwrap();
+    catalog.create_schema("s", HashMap::new()).await.unwrap();
+    let name = ident("s", "v");
+    let staged = stage_storage(&catalog, &name, false).await;
+    let made = materialized(&name, "SELECT 1");
+    let table = commit_materialized_view(&*catalog, staged, &name, made, false)
+        .await
+        .unwrap();
+    let before = catalog.references().await.unwrap()[0].version.clone();
+    let dropped = catalog.drop_view(&name).await.unwrap();
+    assert!(dropped.storage_table.is_none());
+    assert_eq!(dropped.unread_files, Vec::<String>::new());
+    let kept = catalog
+        .at(&CatalogReference::Version(before))
+        .await
+        .unwrap();
+    kept.load_view(&name).await.unwrap();
+    let stored = kept.load_table(&table.ident).await.unwrap();
+    assert_eq!(stored.metadata_location, table.metadata_location);
 }
 
 #[tokio::test]

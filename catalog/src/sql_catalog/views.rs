@@ -231,7 +231,8 @@ impl Inner {
     }
 
     /// Drops a view, and the table with its rows if it is materialized. The files of that table may
-    /// be deleted unless another table, branch or tag reads them, or the drop may be rolled back.
+    /// be deleted unless another table, branch, tag or kept version reads them, or the drop may be
+    /// rolled back.
     pub(super) async fn drop_view(&self, ident: &TableIdent) -> Result<DroppedView> {
         let name = (schema_of(ident)?, ident.name());
         let mut version = NewVersion::begin(self).await?;
@@ -265,8 +266,7 @@ impl Inner {
     /// The metadata files of all states of a view that is being dropped, if nothing else reads
     /// one of them.
     async fn unread_files(&self, version: &mut NewVersion<'_>, view: &View) -> Result<Vec<String>> {
-        // A drop in a transaction may be rolled back.
-        if self.position.is_transaction() || !self.options.version_retention.is_zero() {
+        if self.may_read_dropped() {
             return Ok(Vec::new());
         }
         let (folder, own_file) = (view.metadata.location(), &view.metadata_location);
@@ -307,9 +307,15 @@ impl Inner {
             metadata: self.read_metadata(&object.content).await?,
             metadata_location: Some(object.content),
         };
-        let is_read = self.position.is_transaction()
-            || !self.other_readers(version, &table).await?.is_empty();
+        let is_read =
+            self.may_read_dropped() || !self.other_readers(version, &table).await?.is_empty();
         Ok((!is_read).then_some(table))
+    }
+
+    /// Whether what is dropped can still be read: a drop in a transaction may be rolled back, and a
+    /// retention keeps the version before it.
+    fn may_read_dropped(&self) -> bool {
+        self.position.is_transaction() || !self.options.version_retention.is_zero()
     }
 }
 
