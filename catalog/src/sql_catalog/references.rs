@@ -310,9 +310,10 @@ impl Inner {
         self.position.refuse_in_transaction(verb)?;
         validate_reference_name(kind, name)?;
         // Before the lock, under which no file is looked for.
-        let lost = match from {
-            Some(from) => self.lost_object(from).await?,
-            None => None,
+        let may_have_expired = self.may_have_expired(from);
+        let lost = match may_have_expired {
+            true => self.lost_object(from).await?,
+            false => None,
         };
         // The lock of all commits: what is forked does not move meanwhile.
         let main = self.at_position(Position::main());
@@ -325,7 +326,9 @@ impl Inner {
             let what = other.what();
             return Err(CatalogError::ReferenceExists { what });
         }
-        self.check_kept(&mut version, &position, lost).await?;
+        if may_have_expired {
+            self.check_kept(&mut version, &position, lost).await?;
+        }
         let parent = self.fork_point(&mut version, &position).await?;
         let stored_kind = match kind {
             CatalogReferenceKind::Branch => kind::BRANCH,
