@@ -213,8 +213,11 @@ impl Inner {
             CatalogReference::Version(VersionId::Number(version)) => {
                 return self.position_of_version(connection, *version).await;
             }
-            CatalogReference::Version(VersionId::Hash(_)) => {
-                return Err(self.no_such_version(reference));
+            CatalogReference::Version(VersionId::Hash(hash)) => {
+                return Err(CatalogError::InvalidInput(format!(
+                    "catalog {} has no version '{hash}': its versions are numbers, without quotes",
+                    self.name
+                )));
             }
             CatalogReference::TimestampMillis(time) => {
                 return self.position_at_time(connection, *time).await;
