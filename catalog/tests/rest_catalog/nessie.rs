@@ -364,6 +364,29 @@ async fn a_merge_whose_answer_is_lost_is_looked_for() {
 }
 
 #[tokio::test]
+async fn a_merge_that_comes_too_late_can_be_repeated() {
+    let (_folder, server, client) = started().await;
+    let table = create_table(&*client, &ident("s", "t"), &[]).await;
+    let fork = branch(&*client, "dev").await;
+    append(&*fork, &table, "a").await;
+    server.plan("POST", "/history/merge", 409, false);
+    let error = client.merge_branch("dev", "main").await.unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+    let message = error.to_string();
+    assert!(message.starts_with("commit to branch main"), "{message}");
+    // Both branches are there, so that it is something else that is not.
+    server.plan("POST", "/history/merge", 404, false);
+    let error = client.merge_branch("dev", "main").await.unwrap_err();
+    assert!(matches!(error, CatalogError::InvalidInput(_)), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "branch dev cannot be merged into main, and nothing was merged: No common ancestor"
+    );
+    let report = client.merge_branch("dev", "main").await.unwrap();
+    assert_eq!(report.changed, ["s.t"]);
+}
+
+#[tokio::test]
 async fn an_address_may_name_the_branch_to_begin_on() {
     let (_folder, server, client) = started().await;
     let fork = branch(&*client, "dev").await;

@@ -35,6 +35,15 @@ struct Fault {
     is_done: bool,
 }
 
+impl Fault {
+    fn answer(&self) -> Response {
+        match self.status {
+            404 => not_found("No common ancestor".to_string()).into_response(),
+            status => answer(status, String::new()),
+        }
+    }
+}
+
 pub struct NessieServer {
     pub catalog: Arc<SqlCatalog>,
     pub url: String,
@@ -182,7 +191,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if let Some(fault) = &fault
         && !fault.is_done
     {
-        return answer(fault.status, String::new());
+        return fault.answer();
     }
     let response = match path.strip_prefix("/api/v2/") {
         Some(path) => {
@@ -203,7 +212,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
         }
     };
     match fault {
-        Some(fault) => answer(fault.status, String::new()),
+        Some(fault) => fault.answer(),
         None => response,
     }
 }
