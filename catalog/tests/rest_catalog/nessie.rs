@@ -246,6 +246,25 @@ async fn tags_and_versions_stay_where_they_are() {
 }
 
 #[tokio::test]
+async fn the_state_that_a_repository_begins_with_is_a_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = NessieServer::start(open_local(folder.path()).await).await;
+    let client = server.open().await;
+    let root = client.references().await.unwrap()[0].version.clone();
+    let version = CatalogReference::Version(root.clone());
+    let state = at(&*client, version.clone()).await;
+    let made = client.create_reference(BRANCH, "dev", Some(&version)).await;
+    assert_eq!(made.unwrap().version, root);
+    client.create_reference(TAG, "empty", None).await.unwrap();
+    let tag = at(&*client, CatalogReference::Tag("empty".to_string())).await;
+    for (handle, name) in [(state, "of_version"), (tag, "of_tag")] {
+        let versioned = handle.versioned().unwrap();
+        let made = versioned.create_reference(BRANCH, name, None).await;
+        assert_eq!(made.unwrap().version, root);
+    }
+}
+
+#[tokio::test]
 async fn the_log_has_the_commits_of_all_branches_and_their_authors() {
     let (_folder, _server, client) = started().await;
     let ann = client.by_author("ann, who is here");
