@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use iceberg::spec::{
     FormatVersion, MAIN_BRANCH, Schema, SortOrder, TableMetadata, TableMetadataBuildResult,
-    TableMetadataBuilder, UnboundPartitionSpec, ViewMetadata,
+    TableMetadataBuilder, UnboundPartitionSpec,
 };
 use iceberg::{TableIdent, TableRequirement, TableUpdate};
 
@@ -15,7 +15,7 @@ use crate::error::{CatalogError, Result};
 use crate::storage::Storage;
 use crate::table::{Table, ident_name};
 use crate::versioned::VersionedCatalog;
-use crate::view::{DroppedView, View, ViewDefinition};
+use crate::view::{DroppedView, View, ViewCommit, ViewDefinition};
 
 /// One change to one table: applied only if every requirement still holds.
 #[derive(Debug, Clone)]
@@ -192,18 +192,6 @@ impl TableDraft {
     }
 }
 
-/// The next state of a view: published only if the view is still in the state that it was made
-/// from.
-#[derive(Debug, Clone)]
-pub struct ViewCommit {
-    /// The view to change or create.
-    pub ident: TableIdent,
-    /// The state that `metadata` was made from; `None` for a creation.
-    pub base: Option<View>,
-    /// The state to be.
-    pub metadata: ViewMetadata,
-}
-
 /// An Iceberg catalog: names to table metadata, changed by compare-and-swap.
 ///
 /// Namespaces have one level and are called schemas, as in SQL.
@@ -215,6 +203,12 @@ pub trait Catalog: Debug + Send + Sync {
     /// Whether it is a server's, which serves its tables to others itself.
     fn is_remote(&self) -> bool {
         false
+    }
+
+    /// Whether it knows every state that may read a table's files ([`Catalog::reachable_metadata`]);
+    /// none of them is deleted otherwise.
+    fn knows_all_states(&self) -> bool {
+        true
     }
 
     /// Where its metadata and data files live.
@@ -386,12 +380,11 @@ pub trait Catalog: Debug + Send + Sync {
         })
     }
 
-    /// Creates a view, or makes a new version of one that exists if it may be replaced: of a
-    /// materialized one only such that its storage table stays as it is.
+    /// Creates a view, or makes a new version of one that exists if it may be replaced.
     ///
     /// # Errors
-    /// `ViewExists`, `TableExists`; `InvalidInput` for a materialized view with another storage
-    /// table; `Unsupported` for catalogs without views.
+    /// `ViewExists`, `TableExists`; `InvalidInput` for a materialized view, which is made by
+    /// [`Catalog::put_materialized_view`]; `Unsupported` for catalogs without views.
     async fn put_view(
         &self,
         ident: &TableIdent,
@@ -422,6 +415,21 @@ pub trait Catalog: Debug + Send + Sync {
         let _ = (definition, or_replace, storage_table);
         Err(CatalogError::Unsupported(format!(
             "materialized view {} in catalog {}",
+            ident_name(ident),
+            self.name()
+        )))
+    }
+
+    /// Sets or removes the comment of a view, of a materialized one too. Nothing else of it changes.
+    ///
+    /// # Errors
+    /// `ViewNotFound`; `CommitConflict` when the view was changed or dropped meanwhile;
+    /// `CommitStateUnknown`; `Unsupported` for catalogs without this.
+    async fn comment_view(&self, ident: &TableIdent, comment: Option<String>) -> Result<View> {
+        let _ = comment;
+        self.load_view(ident).await?;
+        Err(CatalogError::Unsupported(format!(
+            "changing the comment of view {} in catalog {}",
             ident_name(ident),
             self.name()
         )))

@@ -3,6 +3,10 @@
 /// Result of every catalog operation.
 pub type Result<T, E = CatalogError> = std::result::Result<T, E>;
 
+/// What to do about a file that is not there, and why it may not be.
+pub const LOST_FILE_REMEDY: &str = "the version that is read lost its files when snapshots expired, \
+                                    or the file was removed by hand; read a newer version";
+
 /// Errors of the catalog crate: each message is one lower-case line that names
 /// the table, file or setting concerned and, where there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +169,7 @@ pub enum CatalogError {
 
     /// A file that a snapshot of a table needs is missing, corrupt or cannot be read now. `table` is
     /// the table's location where its name is not known.
-    #[error("table {table}, snapshot {snapshot_id}: {source}")]
+    #[error("table {table}, snapshot {snapshot_id}: {source}{}", remedy_of(.source))]
     InSnapshot {
         table: String,
         snapshot_id: i64,
@@ -225,9 +229,34 @@ impl CatalogError {
         }
     }
 
+    /// Whether the reason is a file that is not there: trying again finds the same.
+    pub fn is_missing_file(&self) -> bool {
+        match self {
+            Self::Storage { source, .. } => {
+                matches!(source, object_store::Error::NotFound { .. })
+            }
+            // Files that the `iceberg` crate reads come from our storage, too.
+            Self::Metadata { source, .. } => {
+                let inner = std::error::Error::source(&**source);
+                let inner = inner.and_then(|inner| inner.downcast_ref::<Self>());
+                inner.is_some_and(Self::is_missing_file)
+            }
+            Self::InSnapshot { source, .. } => source.is_missing_file(),
+            _ => false,
+        }
+    }
+
     /// Whether the same commit may succeed when rebuilt on the newest metadata.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::CommitConflict { .. })
+    }
+}
+
+/// What to do about a file of a snapshot, after what is wrong with it.
+fn remedy_of(error: &CatalogError) -> String {
+    match error.is_missing_file() {
+        true => format!(": {LOST_FILE_REMEDY}"),
+        false => String::new(),
     }
 }
 

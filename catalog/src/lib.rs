@@ -22,7 +22,7 @@ pub mod table;
 pub mod versioned;
 pub mod view;
 
-pub use catalog::{Catalog, TableCommit, TableDraft, ViewCommit};
+pub use catalog::{Catalog, TableCommit, TableDraft};
 pub use database::{Database, DatabaseLock, Dialect, Migration};
 pub use error::{CatalogError, Result};
 pub use materialized_view::Materialization;
@@ -34,4 +34,4 @@ pub use versioned::{
     CatalogLogEntry, CatalogReference, CatalogReferenceInfo, CatalogReferenceKind,
     CatalogTransaction, MergeReport, VersionId, VersionedCatalog,
 };
-pub use view::{DroppedView, View, ViewDefinition};
+pub use view::{DroppedView, View, ViewCommit, ViewDefinition};

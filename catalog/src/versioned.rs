@@ -190,8 +190,9 @@ pub trait VersionedCatalog: Debug + Send + Sync {
     ///
     /// # Errors
     /// `MergeConflict`, naming everything that both branches changed; `InvalidInput` when
-    /// the SQL catalog's `branch` was not made from `target`; `ReferenceNotFound`;
-    /// `CommitStateUnknown` when the answer of a server was lost.
+    /// the SQL catalog's `branch` was not made from `target`, or Nessie's two have no commit in
+    /// common; `ReferenceNotFound`; `CommitConflict` when a server says that somebody else was first;
+    /// `CommitStateUnknown` when its answer was lost.
     async fn merge_branch(&self, branch: &str, target: &str) -> Result<MergeReport>;
 
     /// Its branches and tags: the default branch first, then by name.

@@ -52,6 +52,18 @@ pub struct DroppedView {
     pub unread_files: Vec<String>,
 }
 
+/// The next state of a view: published only if the view is still in the state that it was made
+/// from.
+#[derive(Debug, Clone)]
+pub struct ViewCommit {
+    /// The view to change or create.
+    pub ident: TableIdent,
+    /// The state that `metadata` was made from; `None` for a creation.
+    pub base: Option<View>,
+    /// The state to be.
+    pub metadata: ViewMetadata,
+}
+
 /// What a view is to be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ViewDefinition {
@@ -243,6 +255,22 @@ pub(crate) fn moved_view_metadata(
     }
     let location = previous.metadata.location().to_string();
     next_view_metadata(ident, location, Some(previous), definition)
+}
+
+/// The metadata of a view with another comment, or with none. Its query is not looked at.
+pub(crate) fn commented_view_metadata(
+    previous: &View,
+    comment: Option<String>,
+) -> Result<ViewMetadata> {
+    let comment = comment.map(|text| (COMMENT.to_string(), text));
+    ViewMetadataBuilder::new_from_metadata(previous.metadata.as_ref().clone())
+        .remove_properties(&[COMMENT.to_string()])
+        .set_properties(comment.into_iter().collect())
+        .and_then(ViewMetadataBuilder::build)
+        .map(|built| built.metadata)
+        .map_err(|error| {
+            CatalogError::InvalidInput(format!("view {}: {}", previous.name(), error.message()))
+        })
 }
 
 /// A name for the next metadata file of a view, which nothing else has.

@@ -287,7 +287,7 @@ async fn tags_and_versions_stay_where_they_are() {
         ),
         (
             CatalogReference::Version(VersionId::Hash("0a1b2c3d".to_string())),
-            "catalog iceberg has no version 0a1b2c3d",
+            "catalog iceberg has no version '0a1b2c3d': its versions are numbers, without quotes",
         ),
         (
             CatalogReference::TimestampMillis(0),

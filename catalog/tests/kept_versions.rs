@@ -4,10 +4,11 @@
 mod common;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use ingot_catalog::commit::append_files;
+use ingot_catalog::commit::{append_files, purge_table};
 use ingot_catalog::database::Database;
 use ingot_catalog::maintenance::{ExpireOptions, expire_snapshots};
 use ingot_catalog::{
@@ -60,8 +61,8 @@ async fn age(database: &Database, up_to: i64) {
         .unwrap();
 }
 
-#[tokio::test]
-async fn versions_beyond_the_retention_are_refused() {
+/// A catalog with the schema `s` that keeps its versions for an hour.
+async fn with_retention() -> (tempfile::TempDir, Database, Arc<SqlCatalog>) {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::connect_sqlite(&folder.path().join("catalog.db"))
         .await
@@ -75,6 +76,12 @@ async fn versions_beyond_the_retention_are_refused() {
     let catalog = SqlCatalog::open_with("iceberg", database.clone(), storage, &warehouse, options);
     let catalog = catalog.await.unwrap();
     catalog.create_schema("s", HashMap::new()).await.unwrap();
+    (folder, database, catalog)
+}
+
+#[tokio::test]
+async fn versions_beyond_the_retention_are_refused() {
+    let (_folder, database, catalog) = with_retention().await;
     let mut table = create_table(&*catalog, &ident("s", "t"), &[]).await;
     let mut versions = vec![head(&catalog).await];
     for file in ["a", "b", "c"] {
@@ -126,6 +133,32 @@ async fn versions_beyond_the_retention_are_refused() {
         error.to_string().ends_with("; choose a branch or tag"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn versions_within_the_retention_that_lost_a_table_are_refused() {
+    let (_folder, _database, catalog) = with_retention().await;
+    create_table(&*catalog, &ident("s", "stays"), &[]).await;
+    let purged = create_table(&*catalog, &ident("s", "purged"), &[]).await;
+    let with_both = head(&catalog).await;
+    make(&catalog, BRANCH, "whole", with_both).await.unwrap();
+    catalog.drop_reference(BRANCH, "whole").await.unwrap();
+    let dropped = catalog.drop_table_for_purge(&purged.ident).await.unwrap();
+    purge_table(&*catalog, &dropped).await.unwrap();
+
+    let newest = head(&catalog).await;
+    let expected = format!(
+        "version {with_both} of catalog iceberg has expired: table s.purged has lost files; \
+         available on branch main: version {newest}"
+    );
+    let error = make(&catalog, BRANCH, "b", with_both).await.unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    // The same of a handle that is there already.
+    let version = CatalogReference::Version(VersionId::Number(with_both));
+    let there = catalog.at(&version).await.unwrap();
+    let made = there.versioned().unwrap().create_reference(TAG, "b", None);
+    assert_eq!(made.await.unwrap_err().to_string(), expected);
+    make(&catalog, BRANCH, "b", newest).await.unwrap();
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use common::*;
 use iceberg::TableIdent;
@@ -16,7 +17,8 @@ use ingot_catalog::commit::{
 };
 use ingot_catalog::materialized_view::storage_table_of;
 use ingot_catalog::{
-    Catalog, CatalogError, Materialization, SqlCatalog, ViewCommit, ViewDefinition,
+    Catalog, CatalogError, CatalogReference, Database, Materialization, SqlCatalog,
+    SqlCatalogOptions, VersionedCatalog, ViewCommit, ViewDefinition,
 };
 
 fn definition(sql: &str) -> ViewDefinition {
@@ -392,6 +394,75 @@ async fn a_dropped_view_names_its_files_unless_somebody_reads_them() {
     assert_eq!(dropped.unread_files, Vec::<String>::new());
 }
 
+/// A comment never brings back the query that the view had when it began.
+#[tokio::test]
+async fn comments_undo_no_replacement() {
+    let (_folder, catalog) = local_catalog().await;
+    let name = ident("s", "v");
+    let created = catalog.put_view(&name, definition("SELECT 0"), false);
+    created.await.unwrap();
+    for number in 1..20 {
+        let sql = format!("SELECT {number}");
+        let comment = Some(format!("of {number}"));
+        let (commented, replaced) = tokio::join!(
+            catalog.comment_view(&name, comment.clone()),
+            catalog.put_view(&name, definition(&sql), true)
+        );
+        let (is_commented, is_replaced) = (commented.is_ok(), replaced.is_ok());
+        for error in [commented.err(), replaced.err()].into_iter().flatten() {
+            assert!(error.is_conflict(), "{error}");
+        }
+        assert!(is_commented || is_replaced);
+        let found = catalog.load_view(&name).await.unwrap();
+        let found = found.definition().unwrap();
+        assert_eq!(is_replaced, found.sql == sql);
+        if !is_replaced {
+            assert_eq!(found.comment, comment);
+        }
+    }
+    let view = catalog.comment_view(&name, None).await.unwrap();
+    assert_eq!(view.definition().unwrap().comment, None);
+    let missing = catalog.comment_view(&ident("s", "nosuch"), None).await;
+    let error = missing.unwrap_err();
+    assert!(
+        matches!(error, CatalogError::ViewNotFound { .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn rows_that_a_kept_version_reads_are_not_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::connect_sqlite(&folder.path().join("catalog.db"))
+        .await
+        .unwrap();
+    let warehouse = folder.path().join("warehouse").display().to_string();
+    let options = SqlCatalogOptions {
+        version_retention: Duration::from_secs(3600),
+        ..SqlCatalogOptions::default()
+    };
+    let opened = SqlCatalog::open_with("iceberg", database, local_storage(), &warehouse, options);
+    let catalog = opened.await.unwrap();
+    catalog.create_schema("s", HashMap::new()).await.unwrap();
+    let name = ident("s", "v");
+    let staged = stage_storage(&catalog, &name, false).await;
+    let made = materialized(&name, "SELECT 1");
+    let table = commit_materialized_view(&*catalog, staged, &name, made, false)
+        .await
+        .unwrap();
+    let before = catalog.references().await.unwrap()[0].version.clone();
+    let dropped = catalog.drop_view(&name).await.unwrap();
+    assert!(dropped.storage_table.is_none());
+    assert_eq!(dropped.unread_files, Vec::<String>::new());
+    let kept = catalog
+        .at(&CatalogReference::Version(before))
+        .await
+        .unwrap();
+    kept.load_view(&name).await.unwrap();
+    let stored = kept.load_table(&table.ident).await.unwrap();
+    assert_eq!(stored.metadata_location, table.metadata_location);
+}
+
 #[tokio::test]
 async fn a_materialized_view_is_renamed_with_its_storage_table() {
     let (folder, catalog) = local_catalog().await;
@@ -430,20 +501,16 @@ async fn a_materialized_view_is_renamed_with_its_storage_table() {
     let error = catalog.load_table(&new).await.unwrap_err();
     assert_eq!(error.to_string(), "t.w is a materialized view, not a table");
 
-    // A comment leaves the storage table as it is; another one cannot be named alone.
-    let commented = ViewDefinition {
-        comment: Some("said later".to_string()),
-        ..view.definition().unwrap()
-    };
-    let view = catalog.put_view(&new, commented, true).await.unwrap();
-    assert_eq!(
-        view.definition().unwrap().comment.as_deref(),
-        Some("said later")
-    );
+    // A comment leaves the storage table as it is, without which nothing else can be changed.
+    let said = Some("said later".to_string());
+    let view = catalog.comment_view(&new, said.clone()).await.unwrap();
+    let found = view.definition().unwrap();
+    assert_eq!(found.comment, said);
+    assert_eq!(found.materialization, Some(materialization));
     assert_eq!(view.metadata.current_version_id(), 2);
-    let elsewhere = catalog.put_view(&new, materialized(&old, "SELECT 1"), true);
+    let alone = catalog.put_view(&new, materialized(&new, "SELECT 1"), true);
     assert_eq!(
-        elsewhere.await.unwrap_err().to_string(),
+        alone.await.unwrap_err().to_string(),
         "materialized view t.w is to be made together with its storage table"
     );
 

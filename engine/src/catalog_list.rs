@@ -37,7 +37,7 @@ use crate::table::{IcebergTable, TableServices};
 use crate::table_changes::plan_table_changes;
 
 pub(crate) use self::relation::evaluate_constant;
-pub use self::relation::evaluate_timestamp;
+pub use self::relation::{evaluate_timestamp, version_id_of};
 pub use self::view::{RefreshQuery, plan_refresh};
 
 /// Memory for parsed manifests where nothing else is said, in bytes.

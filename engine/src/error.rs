@@ -2,6 +2,7 @@
 
 use datafusion::error::DataFusionError;
 use ingot_catalog::CatalogError;
+use ingot_catalog::error::LOST_FILE_REMEDY;
 use ingot_sql::SqlError;
 use parquet::errors::ParquetError;
 
@@ -57,8 +58,9 @@ pub enum EngineError {
 
     /// A data or delete file is not there any more.
     #[error(
-        "table {table}{}: {kind} file {path} does not exist: the version that is read lost its files when snapshots expired, or the file was removed by hand; read a newer version",
-        .snapshot_id.map(|id| format!(", snapshot {id}")).unwrap_or_default()
+        "table {table}{}: {kind} file {path} does not exist: {}",
+        in_words(.snapshot_id),
+        LOST_FILE_REMEDY
     )]
     FileMissing {
         /// Name of the table.
@@ -72,12 +74,12 @@ pub enum EngineError {
     },
 
     /// Something is wrong with a file that a snapshot of a table needs.
-    #[error("table {table}, snapshot {snapshot_id}: {source}")]
+    #[error("table {table}{}: {source}", in_words(.snapshot_id))]
     InSnapshot {
         /// Name of the table.
         table: String,
-        /// The snapshot that is read.
-        snapshot_id: i64,
+        /// The snapshot that is read, where it is one.
+        snapshot_id: Option<i64>,
         /// What is wrong.
         source: Box<EngineError>,
     },
@@ -124,14 +126,21 @@ impl EngineError {
 }
 
 impl EngineError {
-    /// Names the table and the snapshot that were read when a file failed. Errors that are about no
-    /// file of the table stay as they are, and so do those that name a snapshot already.
+    /// Names the table and the snapshot, where it is one, that were read when a file failed. Errors
+    /// that are about no file of the table stay as they are, and so do those that name a snapshot
+    /// already.
     pub fn in_snapshot(self, table: &str, snapshot_id: Option<i64>) -> Self {
         match (self, snapshot_id) {
             (Self::Catalog(error), Some(snapshot_id)) => {
                 Self::Catalog(error.in_snapshot(table, snapshot_id))
             }
-            (error @ Self::CorruptFile { .. }, Some(snapshot_id)) => Self::InSnapshot {
+            (
+                error @ (Self::CorruptFile { .. }
+                | Self::Catalog(
+                    CatalogError::Storage { .. } | CatalogError::Metadata { .. },
+                )),
+                snapshot_id,
+            ) => Self::InSnapshot {
                 table: table.to_string(),
                 snapshot_id,
                 source: Box::new(error),
@@ -169,6 +178,14 @@ impl From<EngineError> for DataFusionError {
             EngineError::DataFusion(source) => *source,
             other => Self::External(Box::new(other)),
         }
+    }
+}
+
+/// What messages say of a snapshot after the table's name.
+fn in_words(snapshot_id: &Option<i64>) -> String {
+    match snapshot_id {
+        Some(id) => format!(", snapshot {id}"),
+        None => String::new(),
     }
 }
 

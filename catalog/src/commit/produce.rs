@@ -181,16 +181,13 @@ impl SnapshotProducer {
             let removing = Removing {
                 context: &context,
                 base,
+                parent_id: self.parent(base).map(|parent| parent.snapshot_id()),
                 removal: &self.removal,
                 added: self.added_partitions(),
             };
             let remaining = removing
                 .remove_entries(existing, &mut self.manifests, &mut self.written)
-                .await
-                .map_err(|error| match self.parent(base) {
-                    Some(parent) => error.in_snapshot(base.location(), parent.snapshot_id()),
-                    None => error,
-                })?;
+                .await?;
             removed_files = remaining.removed_files;
             manifests.extend(remaining.rewritten);
             match self.manifest_layout {

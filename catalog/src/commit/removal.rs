@@ -180,6 +180,8 @@ pub(super) struct Remaining {
 pub(super) struct Removing<'a> {
     pub context: &'a ManifestContext,
     pub base: &'a TableMetadata,
+    /// The parent, if there is one.
+    pub parent_id: Option<i64>,
     pub removal: &'a Removal,
     /// Partitions of the data files that take the place of rewritten ones, with the lowest
     /// sequence number of these.
@@ -201,13 +203,18 @@ impl Removing<'_> {
         let Self {
             context,
             base,
+            parent_id,
             removal,
             added,
         } = self;
         let (candidates, mut kept): (Vec<_>, Vec<_>) = manifests
             .into_iter()
             .partition(|manifest| removal.may_remove_from(manifest));
-        let contents = read.read(&context.file_io, &candidates).await?;
+        let contents = read.read(&context.file_io, &candidates).await;
+        let contents = contents.map_err(|error| match parent_id {
+            Some(parent_id) => error.in_snapshot(base.location(), parent_id),
+            None => error,
+        })?;
         let remaining = match removal {
             Removal::Rewritten(paths) => {
                 let listed = candidates.iter().zip(&contents);

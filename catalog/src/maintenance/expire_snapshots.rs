@@ -63,6 +63,7 @@ pub struct ExpireReport {
 ///
 /// # Errors
 /// `InvalidInput` for a table with `gc.enabled = false` and for properties that are no numbers;
+/// `Unsupported` when the catalog does not know all states ([`Catalog::knows_all_states`]);
 /// `CommitConflict` when others never stop committing; errors of metadata files. Nothing is
 /// deleted then; when the error comes after the commit, `remove_orphan_files` finds the files.
 pub async fn expire_snapshots(
@@ -75,7 +76,7 @@ pub async fn expire_snapshots(
         let uuid = catalog.load_table(ident).await?.metadata.uuid();
         let turn = take_turn(catalog.storage(), uuid).await;
         let before = catalog.load_table(ident).await?;
-        check_owns_files(&before)?;
+        check_owns_files(catalog, &before)?;
         let retention = Retention::of(
             &before,
             options.now_ms,

@@ -45,9 +45,9 @@ pub struct OrphanReport {
 /// it are safe as long as they commit what they write within the age given.
 ///
 /// # Errors
-/// `InvalidInput` for a table with `gc.enabled = false`; `Unsupported` when the catalog does not say
-/// which metadata file is the newest, which would look like an orphan; errors of listing and of
-/// metadata files. Nothing is deleted then.
+/// `InvalidInput` for a table with `gc.enabled = false`; `Unsupported` when the catalog does not know
+/// all states ([`Catalog::knows_all_states`]), or does not say which metadata file is the newest,
+/// which would look like an orphan; errors of listing and of metadata files. Nothing is deleted then.
 pub async fn remove_orphan_files(
     catalog: &dyn Catalog,
     ident: &TableIdent,
@@ -61,7 +61,7 @@ pub async fn remove_orphan_files(
         .list_with_unfinished(table.metadata.location())
         .await?;
     let table = catalog.load_table(ident).await?;
-    check_owns_files(&table)?;
+    check_owns_files(catalog, &table)?;
     if table.metadata_location.is_none() {
         return Err(CatalogError::Unsupported(format!(
             "removing orphan files of table {}, as catalog {} does not say which metadata file \

@@ -161,8 +161,17 @@ pub(super) fn state_files(location: Option<&str>, metadata: &TableMetadata, file
     }
 }
 
-/// Refuses to delete files of a table that does not own them.
-pub(super) fn check_owns_files(table: &Table) -> Result<()> {
+/// Refuses to delete files of a table that does not own them, and of one that may be read in states
+/// which the catalog does not tell.
+pub(super) fn check_owns_files(catalog: &dyn Catalog, table: &Table) -> Result<()> {
+    if !catalog.knows_all_states() {
+        return Err(CatalogError::Unsupported(format!(
+            "deleting files of table {} in catalog {}, whose other branches and versions may read \
+             them (use the catalog's own garbage collection),",
+            table.name(),
+            catalog.name()
+        )));
+    }
     match owns_files(table) {
         true => Ok(()),
         false => Err(CatalogError::InvalidInput(format!(

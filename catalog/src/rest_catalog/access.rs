@@ -207,8 +207,15 @@ impl Inner {
             folders,
             own: own.clone(),
         });
+        // The server may let a tag or an old version only be read, and all states of a table are in
+        // the same folder.
+        let is_for_reading = self.check_can_change().is_err();
         for access in accesses {
-            self.storage.grant(access, Some(Arc::clone(&renewal)))?;
+            let renewal = Some(Arc::clone(&renewal));
+            match is_for_reading {
+                true => self.storage.grant_unless_known(access, renewal)?,
+                false => self.storage.grant(access, renewal)?,
+            }
         }
         Ok(())
     }

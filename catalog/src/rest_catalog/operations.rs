@@ -10,12 +10,12 @@ use iceberg::spec::TableMetadata;
 use super::http::Call;
 use super::wire::{ChangeProperties, CreateNamespace, RegisterTable, TableResult};
 use super::{Inner, RestCatalog};
-use crate::catalog::{Catalog, TableCommit, TableDraft, ViewCommit};
+use crate::catalog::{Catalog, TableCommit, TableDraft};
 use crate::error::{CatalogError, Result};
 use crate::storage::Storage;
 use crate::table::{Table, ident_name, schema_of};
 use crate::versioned::VersionedCatalog;
-use crate::view::{DroppedView, View, ViewDefinition};
+use crate::view::{DroppedView, View, ViewCommit, ViewDefinition};
 
 /// The property of a schema that says where its tables go.
 const LOCATION: &str = "location";
@@ -28,6 +28,11 @@ impl Catalog for RestCatalog {
 
     fn is_remote(&self) -> bool {
         true
+    }
+
+    /// Nessie does not say which states its other branches, its tags and its old commits read.
+    fn knows_all_states(&self) -> bool {
+        self.inner.nessie.is_none()
     }
 
     fn storage(&self) -> &Arc<Storage> {
@@ -198,6 +203,11 @@ impl Catalog for RestCatalog {
     ) -> Result<View> {
         self.inner.check_can_change()?;
         self.inner.put_view(ident, definition, or_replace).await
+    }
+
+    async fn comment_view(&self, ident: &TableIdent, comment: Option<String>) -> Result<View> {
+        self.inner.check_can_change()?;
+        self.inner.comment_view(ident, comment).await
     }
 
     async fn commit_view(&self, commit: ViewCommit) -> Result<View> {

@@ -9,10 +9,11 @@ use super::failure::Failure;
 use super::http::Call;
 use super::lookup;
 use super::wire::{CommitView, CreateView, Rename, ViewResult};
-use crate::catalog::ViewCommit;
 use crate::error::{CatalogError, Result};
 use crate::table::{ident_name, schema_of};
-use crate::view::{DroppedView, View, ViewDefinition, next_view_metadata};
+use crate::view::{
+    DroppedView, View, ViewCommit, ViewDefinition, commented_view_metadata, next_view_metadata,
+};
 
 /// Stands for what was added last.
 const LAST_ADDED: i32 = -1;
@@ -39,11 +40,7 @@ impl Inner {
     ) -> Result<View> {
         self.check_has_views("making", ident)?;
         if definition.materialization.is_some() {
-            return Err(CatalogError::Unsupported(format!(
-                "materialized view {} in catalog {}, which is a rest catalog,",
-                ident_name(ident),
-                self.name
-            )));
+            return Err(self.no_materialized_views(ident));
         }
         let base = self.find_view(ident).await?;
         if base.is_some() && !or_replace {
@@ -75,6 +72,32 @@ impl Inner {
             }
             outcome => outcome,
         }
+    }
+
+    fn no_materialized_views(&self, ident: &TableIdent) -> CatalogError {
+        CatalogError::Unsupported(format!(
+            "materialized view {} in catalog {}, which is a rest catalog,",
+            ident_name(ident),
+            self.name
+        ))
+    }
+
+    /// Sets or removes the comment of a view. Only that is sent: the protocol cannot say which query
+    /// the view is to have, and a query that was read before could undo a change.
+    pub(super) async fn comment_view(
+        &self,
+        ident: &TableIdent,
+        comment: Option<String>,
+    ) -> Result<View> {
+        self.check_has_views("changing", ident)?;
+        let Some(base) = self.find_view(ident).await? else {
+            return Err(self.view_not_found(ident).await);
+        };
+        if base.materialization()?.is_some() {
+            return Err(self.no_materialized_views(ident));
+        }
+        let metadata = commented_view_metadata(&base, comment)?;
+        self.replace_view(&base, &metadata).await
     }
 
     /// Publishes the metadata of a view.

@@ -2,7 +2,8 @@
 //!
 //! A version does as long as each state in it can be read ([`Inner::reachable_metadata`]): on its own
 //! branch until another commit there is older than the retention, and as long as a branch or tag
-//! reads the same. Without a retention every other version has what was not deleted yet.
+//! reads the same. Every other version has what was not deleted yet, and so has one within the
+//! retention: `DROP TABLE … PURGE` does not wait for its end.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,6 +14,7 @@ use sqlx::{AnyConnection, Row};
 use super::Inner;
 use super::merge::describe;
 use super::position::{Level, Listing, NamedObject, Position, list_objects};
+use super::reachable::condition_of;
 use super::schema::kind;
 use super::version::NewVersion;
 use crate::error::{CatalogError, Result};
@@ -47,10 +49,12 @@ impl KeptStates {
     }
 
     fn has_state(&self, state: usize) -> bool {
-        // What ended this state is the version after it. The last one has not ended, and is gone
-        // if nothing reads it: its branch was dropped. Before the first one there is nothing.
+        // What ended this state is the version after it. What none of the later versions ended is
+        // only kept if something reads it: it is gone when nothing does, as the branch was dropped.
+        // Before the first one there is nothing.
         let has_ended_lately = self.in_retention <= state && state < self.versions.len();
-        state == 0 || has_ended_lately || self.read.contains(&state)
+        let is_followed = self.read.range(state..).next().is_some();
+        state == 0 || self.read.contains(&state) || (has_ended_lately && is_followed)
     }
 
     /// The versions of the branch that have such states, such as `versions 5, 7 to 12`.
@@ -80,20 +84,37 @@ impl KeptStates {
 }
 
 impl Inner {
-    /// The first table or view, as messages call it, that has lost files in the version that is
-    /// named. Only looked for where no retention says which versions have theirs; what can be read
-    /// has its files.
-    pub(super) async fn lost_object(&self, from: &CatalogReference) -> Result<Option<String>> {
-        if !self.options.version_retention.is_zero()
-            || !matches!(from, CatalogReference::Version(_))
-        {
-            return Ok(None);
+    /// Whether a state may lack files: one that was. Of a branch or tag, whose state is read, it is
+    /// known that it has them.
+    pub(super) fn may_have_expired(&self, from: Option<&CatalogReference>) -> bool {
+        match from {
+            Some(CatalogReference::Version(_) | CatalogReference::TimestampMillis(_)) => true,
+            Some(_) => false,
+            // This handle may be at a version itself.
+            None => {
+                let nearest = self.position.levels().first();
+                nearest.is_some_and(|level| level.at.is_some())
+            }
         }
+    }
+
+    /// The first table or view, as messages call it, that has lost files in the state that is named,
+    /// or else in this handle's. Only what is read now is sure to have its files, and is not looked
+    /// for.
+    pub(super) async fn lost_object(
+        &self,
+        from: Option<&CatalogReference>,
+    ) -> Result<Option<String>> {
         let mut snapshot = self.database.begin_snapshot().await?;
-        let position = self.position_of(&mut snapshot, from).await?;
-        let readable = self.readable_rows(&mut snapshot).await?;
-        let kept = self.contents(&mut snapshot, &readable, &[]).await?;
-        let kept: HashSet<String> = kept.into_iter().collect();
+        let position = match from {
+            Some(from) => self.position_of(&mut snapshot, from).await?,
+            None => self.position.clone(),
+        };
+        let levels = self.read_levels(&mut snapshot).await?;
+        let read: Vec<String> = levels.into_iter().map(condition_of).collect();
+        let read = format!("({})", read.join(" OR "));
+        let read = self.contents(&mut snapshot, &read, &[]).await?;
+        let read: HashSet<String> = read.into_iter().collect();
         let objects = list_objects(
             &mut *snapshot,
             self.catalog_id,
@@ -103,11 +124,11 @@ impl Inner {
         .await
         .map_err(|source| self.error(source))?;
         drop(snapshot);
-        let unkept = objects
+        let unread = objects
             .into_iter()
-            .filter(|named| !kept.contains(&named.object.content));
+            .filter(|named| !read.contains(&named.object.content));
         // Boxed: the compiler cannot tell otherwise that callers' futures may change threads.
-        let checks: Vec<_> = unkept
+        let checks: Vec<_> = unread
             .map(|named| self.lost_name_of(named).boxed())
             .collect();
         let mut checks = futures::stream::iter(checks).buffered(CONCURRENT_CHECKS);
@@ -148,7 +169,8 @@ impl Inner {
         Ok(None)
     }
 
-    /// Refuses a state whose files are not kept; `lost` is what [`Inner::lost_object`] found in it.
+    /// Refuses a state that [may have expired](Inner::may_have_expired) and whose files are not kept;
+    /// `lost` is what [`Inner::lost_object`] found in it.
     ///
     /// # Errors
     /// `VersionExpired`, with the versions of the same branch that can be had.
@@ -168,7 +190,7 @@ impl Inner {
         };
         let connection = version.connection();
         let read = self.read_levels(&mut *connection).await?;
-        let own = self.kept_states(&mut *connection, ref_id, &read).await?;
+        let mut own = self.kept_states(&mut *connection, ref_id, &read).await?;
         let mut is_kept = own.has(at);
         for level in position.levels().iter().skip(1) {
             if let (true, Some(at)) = (is_kept, level.at) {
@@ -178,12 +200,15 @@ impl Inner {
         }
         let has_retention = !self.options.version_retention.is_zero();
         let reason = match (is_kept, lost) {
-            (true, _) => return Ok(()),
-            (false, _) if has_retention => {
+            (_, Some(object)) => {
+                // Others within the retention may have lost the same.
+                own.in_retention = own.versions.len();
+                format!("{object} has lost files")
+            }
+            (false, None) if has_retention => {
                 "catalog.version_retention keeps its files no longer".to_string()
             }
-            (false, None) => return Ok(()),
-            (false, Some(object)) => format!("{object} has lost files"),
+            (_, None) => return Ok(()),
         };
         let branch = self.reference_by_id(&mut *connection, ref_id).await?;
         let branch = branch.and_then(|branch| branch.name);
@@ -276,5 +301,15 @@ mod tests {
         let states = kept(6, &[]);
         assert_eq!(states.describe(), None);
         assert!(!states.has(12));
+    }
+
+    #[test]
+    fn a_branch_that_was_dropped_keeps_what_is_read_after_it() {
+        // What no later version ended is in no state that is read.
+        assert!(!kept(3, &[]).has(5));
+        // A tag of version 8 has what was not ended until then.
+        let states = kept(3, &[4]);
+        let is_kept = [3, 5, 8, 9, 12].map(|version| states.has(version));
+        assert_eq!(is_kept, [false, true, true, false, false]);
     }
 }

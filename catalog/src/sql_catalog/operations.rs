@@ -11,12 +11,12 @@ use super::schema::{SCHEMA_ROW, kind};
 use super::version::NewVersion;
 use super::views::refuse_materialized;
 use super::{Inner, LOCATION, SqlCatalog, names, schema_of};
-use crate::catalog::{Catalog, TableCommit, ViewCommit};
+use crate::catalog::{Catalog, TableCommit};
 use crate::error::{CatalogError, Result};
 use crate::storage::Storage;
 use crate::table::{Table, ident_name};
 use crate::versioned::VersionedCatalog;
-use crate::view::{DroppedView, View, ViewDefinition};
+use crate::view::{DroppedView, View, ViewCommit, ViewDefinition};
 
 #[async_trait]
 impl Catalog for SqlCatalog {
@@ -143,8 +143,18 @@ impl Catalog for SqlCatalog {
         definition: ViewDefinition,
         or_replace: bool,
     ) -> Result<View> {
+        if definition.materialization.is_some() {
+            return Err(CatalogError::InvalidInput(format!(
+                "materialized view {} is to be made together with its storage table",
+                ident_name(ident)
+            )));
+        }
         let put = self.inner.put_view(ident, definition, or_replace, None);
         put.await.map(|(view, _)| view)
+    }
+
+    async fn comment_view(&self, ident: &TableIdent, comment: Option<String>) -> Result<View> {
+        self.inner.comment_view(ident, comment).await
     }
 
     async fn commit_view(&self, commit: ViewCommit) -> Result<View> {

@@ -211,7 +211,7 @@ impl Inner {
 }
 
 /// The condition on rows of `catalog_objects` that a level has, all of numbers.
-fn condition_of(Level { ref_id, at }: Level) -> String {
+pub(super) fn condition_of(Level { ref_id, at }: Level) -> String {
     match at {
         None => format!("(o.ref_id = {ref_id} AND o.to_version IS NULL)"),
         Some(version) => format!(

@@ -213,8 +213,11 @@ impl Inner {
             CatalogReference::Version(VersionId::Number(version)) => {
                 return self.position_of_version(connection, *version).await;
             }
-            CatalogReference::Version(VersionId::Hash(_)) => {
-                return Err(self.no_such_version(reference));
+            CatalogReference::Version(VersionId::Hash(hash)) => {
+                return Err(CatalogError::InvalidInput(format!(
+                    "catalog {} has no version '{hash}': its versions are numbers, without quotes",
+                    self.name
+                )));
             }
             CatalogReference::TimestampMillis(time) => {
                 return self.position_at_time(connection, *time).await;
@@ -310,9 +313,10 @@ impl Inner {
         self.position.refuse_in_transaction(verb)?;
         validate_reference_name(kind, name)?;
         // Before the lock, under which no file is looked for.
-        let lost = match from {
-            Some(from) => self.lost_object(from).await?,
-            None => None,
+        let may_have_expired = self.may_have_expired(from);
+        let lost = match may_have_expired {
+            true => self.lost_object(from).await?,
+            false => None,
         };
         // The lock of all commits: what is forked does not move meanwhile.
         let main = self.at_position(Position::main());
@@ -325,7 +329,9 @@ impl Inner {
             let what = other.what();
             return Err(CatalogError::ReferenceExists { what });
         }
-        self.check_kept(&mut version, &position, lost).await?;
+        if may_have_expired {
+            self.check_kept(&mut version, &position, lost).await?;
+        }
         let parent = self.fork_point(&mut version, &position).await?;
         let stored_kind = match kind {
             CatalogReferenceKind::Branch => kind::BRANCH,

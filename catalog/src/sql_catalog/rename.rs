@@ -130,8 +130,15 @@ impl Inner {
         let storage_table = &rename.storage_table;
         let storage = version.live(schema_of(storage_table)?, storage_table.name());
         let storage = storage.await?.filter(|object| object.kind == kind::TABLE);
-        let (true, Some(storage)) = (is_same, storage) else {
-            return Err(changed_meanwhile(from));
+        let Some(storage) = storage.filter(|_| is_same) else {
+            return Err(match is_same {
+                false => changed_meanwhile(from),
+                // It is gone for good: another try finds the same.
+                true => CatalogError::TableNotFound {
+                    name: ident_name(storage_table),
+                    suggestion: None,
+                },
+            });
         };
         for name in [to, &rename.new_storage_table] {
             if let Err(error) = check_free(&mut version, name).await {

@@ -9,12 +9,12 @@ use super::publish::Prepared;
 use super::schema::kind;
 use super::version::NewVersion;
 use super::{Inner, names, nearest_name, schema_of};
-use crate::catalog::{TableCommit, ViewCommit};
+use crate::catalog::TableCommit;
 use crate::error::{CatalogError, Result};
 use crate::table::{Table, ident_name};
 use crate::view::{
-    DroppedView, View, ViewDefinition, names_storage_table, new_metadata_location,
-    next_view_metadata, view_metadata_json,
+    DroppedView, View, ViewCommit, ViewDefinition, commented_view_metadata, names_storage_table,
+    new_metadata_location, next_view_metadata, view_metadata_json,
 };
 
 impl Inner {
@@ -84,9 +84,6 @@ impl Inner {
         if let Some(base) = &base {
             check_same_kind(base, &definition)?;
         }
-        if storage_table.is_none() {
-            check_has_storage(ident, base.as_ref(), &definition)?;
-        }
         let fresh_location = self.fresh_location(schema, &properties, ident.name());
         let metadata = next_view_metadata(ident, fresh_location, base.as_ref(), definition)?;
         let commit = ViewCommit {
@@ -104,6 +101,25 @@ impl Inner {
             }
             outcome => outcome,
         }
+    }
+
+    /// Sets or removes the comment of a view, if it is still what it was when this began.
+    pub(super) async fn comment_view(
+        self: &Arc<Self>,
+        ident: &TableIdent,
+        comment: Option<String>,
+    ) -> Result<View> {
+        let Some(base) = self.find_view(ident).await? else {
+            return Err(self.view_not_found(ident).await);
+        };
+        let metadata = commented_view_metadata(&base, comment)?;
+        let commit = ViewCommit {
+            ident: ident.clone(),
+            base: Some(base),
+            metadata,
+        };
+        let committed = self.commit_view_in_background(commit, None);
+        committed.await.map(|(view, _)| view)
     }
 
     /// Commits a view, together with the table of its rows if it is materialized, on a task of its
@@ -231,7 +247,8 @@ impl Inner {
     }
 
     /// Drops a view, and the table with its rows if it is materialized. The files of that table may
-    /// be deleted unless another table, branch or tag reads them, or the drop may be rolled back.
+    /// be deleted unless another table, branch, tag or kept version reads them, or the drop may be
+    /// rolled back.
     pub(super) async fn drop_view(&self, ident: &TableIdent) -> Result<DroppedView> {
         let name = (schema_of(ident)?, ident.name());
         let mut version = NewVersion::begin(self).await?;
@@ -265,8 +282,7 @@ impl Inner {
     /// The metadata files of all states of a view that is being dropped, if nothing else reads
     /// one of them.
     async fn unread_files(&self, version: &mut NewVersion<'_>, view: &View) -> Result<Vec<String>> {
-        // A drop in a transaction may be rolled back.
-        if self.position.is_transaction() || !self.options.version_retention.is_zero() {
+        if self.may_read_dropped() {
             return Ok(Vec::new());
         }
         let (folder, own_file) = (view.metadata.location(), &view.metadata_location);
@@ -307,9 +323,15 @@ impl Inner {
             metadata: self.read_metadata(&object.content).await?,
             metadata_location: Some(object.content),
         };
-        let is_read = self.position.is_transaction()
-            || !self.other_readers(version, &table).await?.is_empty();
+        let is_read =
+            self.may_read_dropped() || !self.other_readers(version, &table).await?.is_empty();
         Ok((!is_read).then_some(table))
+    }
+
+    /// Whether what is dropped can still be read: a drop in a transaction may be rolled back, and a
+    /// retention keeps the version before it.
+    fn may_read_dropped(&self) -> bool {
+        self.position.is_transaction() || !self.options.version_retention.is_zero()
     }
 }
 
@@ -346,26 +368,4 @@ fn check_same_kind(previous: &View, definition: &ViewDefinition) -> Result<()> {
         ))),
         _ => Ok(()),
     }
-}
-
-/// A materialized view that is made without its storage table has one that stays as it is.
-fn check_has_storage(
-    ident: &TableIdent,
-    previous: Option<&View>,
-    definition: &ViewDefinition,
-) -> Result<()> {
-    let Some(wanted) = &definition.materialization else {
-        return Ok(());
-    };
-    let existing = match previous {
-        Some(previous) => previous.materialization()?,
-        None => None,
-    };
-    if existing.is_some_and(|existing| existing.storage_table == wanted.storage_table) {
-        return Ok(());
-    }
-    Err(CatalogError::InvalidInput(format!(
-        "materialized view {} is to be made together with its storage table",
-        ident_name(ident)
-    )))
 }

@@ -9,7 +9,7 @@ use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
 use object_store::path::Path;
 
-use super::S3Config;
+use super::{Location, S3Config, Storage};
 use crate::error::{CatalogError, Result};
 
 /// Credentials are renewed this long before they end, or when a quarter of their time is left.
@@ -118,6 +118,13 @@ impl Grant {
         state.not_before = None;
     }
 
+    /// Whether the keys are good, and this process gets new ones before they end.
+    fn is_lasting(&self) -> bool {
+        let state = self.state();
+        let ends = state.access.expires_at_ms;
+        state.renewal.is_some() && ends.is_none_or(|end| end > now_ms())
+    }
+
     /// Whether the keys ended so long ago that nobody uses them.
     pub(super) fn is_stale(&self) -> bool {
         const KEPT_MS: i64 = 60 * 60 * 1_000;
@@ -205,6 +212,28 @@ impl CredentialProvider for Grant {
     }
 }
 
+impl Storage {
+    /// [`Storage::grant`] of credentials that may be for reading only: they do not take the place of
+    /// good ones of the same folder that this process can renew.
+    ///
+    /// # Errors
+    /// As [`Storage::grant`].
+    pub fn grant_unless_known(
+        &self,
+        access: StorageAccess,
+        renewal: Option<Arc<dyn AccessRenewal>>,
+    ) -> Result<()> {
+        let folder = Location::parse(&access.location)?;
+        let known = self
+            .granted_bucket(&folder)
+            .and_then(|bucket| bucket.grant_of(&folder.path));
+        if known.is_some_and(|known| *known.folder() == folder.path && known.is_lasting()) {
+            return Ok(());
+        }
+        self.grant(access, renewal)
+    }
+}
+
 fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
@@ -217,6 +246,7 @@ fn due_at_ms(access: &StorageAccess) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::StorageConfig;
     use super::*;
 
     fn access(key: &str, ends_in_ms: i64) -> StorageAccess {
@@ -262,6 +292,45 @@ mod tests {
         grant.update(access("newer", 60_000), None);
         grant.update(access("older", 30_000), None);
         assert_eq!(key(&grant).await, "newer");
+    }
+
+    #[tokio::test]
+    async fn lasting_keys_of_a_folder_stay_when_those_of_a_reader_come() {
+        let storage = Storage::new(StorageConfig::default());
+        let renewal = || Some(Arc::new(Fresh) as Arc<dyn AccessRenewal>);
+        let known = || {
+            let accesses = storage.accesses(["s3://bucket/t"]);
+            accesses[0].s3.access_key_id.clone().unwrap()
+        };
+        storage.grant(access("ended", -1), renewal()).unwrap();
+        let offer = |key: &str| storage.grant_unless_known(access(key, 3_600_000), renewal());
+        offer("first-reader").unwrap();
+        assert_eq!(known(), "first-reader");
+        storage
+            .grant(access("writer", 3_600_000), renewal())
+            .unwrap();
+        offer("second-reader").unwrap();
+        assert_eq!(known(), "writer");
+        // Those of a plan cannot be renewed here.
+        storage
+            .grant(
+                StorageAccess {
+                    location: "s3://bucket/u".to_string(),
+                    ..access("of-a-plan", 3_600_000)
+                },
+                None,
+            )
+            .unwrap();
+        let of_reader = StorageAccess {
+            location: "s3://bucket/u".to_string(),
+            ..access("third-reader", 3_600_000)
+        };
+        storage.grant_unless_known(of_reader, renewal()).unwrap();
+        let accesses = storage.accesses(["s3://bucket/u"]);
+        assert_eq!(
+            accesses[0].s3.access_key_id.as_deref(),
+            Some("third-reader")
+        );
     }
 
     #[test]

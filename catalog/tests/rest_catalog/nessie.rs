@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingot_catalog::commit::append_files;
+use ingot_catalog::maintenance::{
+    ExpireOptions, OrphanOptions, expire_snapshots, remove_orphan_files,
+};
 use ingot_catalog::{
     Catalog, CatalogError, CatalogReference, CatalogReferenceKind, RestAuthentication, RestCatalog,
-    Table, VersionId, VersionedCatalog,
+    Table, TableVersion, VersionId, VersionedCatalog,
 };
 
 use crate::common::*;
@@ -243,6 +246,25 @@ async fn tags_and_versions_stay_where_they_are() {
 }
 
 #[tokio::test]
+async fn the_state_that_a_repository_begins_with_is_a_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = NessieServer::start(open_local(folder.path()).await).await;
+    let client = server.open().await;
+    let root = client.references().await.unwrap()[0].version.clone();
+    let version = CatalogReference::Version(root.clone());
+    let state = at(&*client, version.clone()).await;
+    let made = client.create_reference(BRANCH, "dev", Some(&version)).await;
+    assert_eq!(made.unwrap().version, root);
+    client.create_reference(TAG, "empty", None).await.unwrap();
+    let tag = at(&*client, CatalogReference::Tag("empty".to_string())).await;
+    for (handle, name) in [(state, "of_version"), (tag, "of_tag")] {
+        let versioned = handle.versioned().unwrap();
+        let made = versioned.create_reference(BRANCH, name, None).await;
+        assert_eq!(made.unwrap().version, root);
+    }
+}
+
+#[tokio::test]
 async fn the_log_has_the_commits_of_all_branches_and_their_authors() {
     let (_folder, _server, client) = started().await;
     let ann = client.by_author("ann, who is here");
@@ -274,6 +296,39 @@ async fn the_log_has_the_commits_of_all_branches_and_their_authors() {
     assert_eq!(log[3].changed, ["s"]);
     assert!(log[0].message.contains("dev"), "{}", log[0].message);
     assert_eq!(client.log(2).await.unwrap(), log[..2].to_vec());
+}
+
+#[tokio::test]
+async fn no_file_is_deleted_that_another_branch_may_read() {
+    let (_folder, _server, client) = started().await;
+    let name = ident("s", "t");
+    let table = create_table(&*client, &name, &[("gc.enabled", "true")]).await;
+    let table = append(&*client, &table, "a").await;
+    let fork = branch(&*client, "dev").await;
+    let table = append(&*client, &table, "b").await;
+    let options = ExpireOptions {
+        now_ms: chrono::Utc::now().timestamp_millis() + 1_000_000,
+        max_age_ms: Some(0),
+        default_max_age_ms: 0,
+        retain_last: None,
+        clean_expired_metadata: false,
+    };
+    let expired = expire_snapshots(&*client, &name, options).await;
+    let orphans = OrphanOptions {
+        older_than_ms: i64::MAX,
+        ..OrphanOptions::default()
+    };
+    let removed = remove_orphan_files(&*client, &name, &orphans).await;
+    for error in [expired.map(drop).err(), removed.map(drop).err()] {
+        let error = error.unwrap();
+        assert!(matches!(error, CatalogError::Unsupported(_)), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("own garbage collection"), "{error}");
+    }
+    assert_eq!(location(&*client, "t").await, table.metadata_location);
+    let there = fork.load_table(&name).await.unwrap();
+    let files = live_files(client.storage(), &there, &TableVersion::Current).await;
+    assert_eq!(names(&files), ["a"]);
 }
 
 #[tokio::test]
@@ -325,6 +380,29 @@ async fn a_merge_whose_answer_is_lost_is_looked_for() {
     let newest = client.log(1).await.unwrap().remove(0);
     assert_eq!(Some(newest.version), report.version);
     assert_ne!(location(&*client, "t").await, table.metadata_location);
+}
+
+#[tokio::test]
+async fn a_merge_that_comes_too_late_can_be_repeated() {
+    let (_folder, server, client) = started().await;
+    let table = create_table(&*client, &ident("s", "t"), &[]).await;
+    let fork = branch(&*client, "dev").await;
+    append(&*fork, &table, "a").await;
+    server.plan("POST", "/history/merge", 409, false);
+    let error = client.merge_branch("dev", "main").await.unwrap_err();
+    assert!(error.is_conflict(), "{error}");
+    let message = error.to_string();
+    assert!(message.starts_with("commit to branch main"), "{message}");
+    // Both branches are there, so that it is something else that is not.
+    server.plan("POST", "/history/merge", 404, false);
+    let error = client.merge_branch("dev", "main").await.unwrap_err();
+    assert!(matches!(error, CatalogError::InvalidInput(_)), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "branch dev cannot be merged into main, and nothing was merged: No common ancestor"
+    );
+    let report = client.merge_branch("dev", "main").await.unwrap();
+    assert_eq!(report.changed, ["s.t"]);
 }
 
 #[tokio::test]

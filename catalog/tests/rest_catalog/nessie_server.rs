@@ -35,6 +35,15 @@ struct Fault {
     is_done: bool,
 }
 
+impl Fault {
+    fn answer(&self) -> Response {
+        match self.status {
+            404 => not_found("No common ancestor".to_string()).into_response(),
+            status => answer(status, String::new()),
+        }
+    }
+}
+
 pub struct NessieServer {
     pub catalog: Arc<SqlCatalog>,
     pub url: String,
@@ -182,7 +191,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if let Some(fault) = &fault
         && !fault.is_done
     {
-        return answer(fault.status, String::new());
+        return fault.answer();
     }
     let response = match path.strip_prefix("/api/v2/") {
         Some(path) => {
@@ -203,7 +212,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
         }
     };
     match fault {
-        Some(fault) => answer(fault.status, String::new()),
+        Some(fault) => fault.answer(),
         None => response,
     }
 }
@@ -367,6 +376,10 @@ impl Shared {
             next = parent.and_then(|parent| commits.get(&hash_of(parent)));
         }
         if let Some(hash) = &spec.hash {
+            // Nothing was committed to the state that a repository begins with.
+            if *hash == hash_of(&VersionId::Number(0)) {
+                return Ok(Vec::new());
+            }
             let start = history
                 .iter()
                 .position(|entry| hash_of(&entry.version) == *hash);
@@ -461,8 +474,14 @@ impl Shared {
         };
         let spec = Spec::parse(&format!("{source}@{hash}"));
         let history = self.history_of(&spec).await?;
-        let from = CatalogReference::Version(history[0].version.clone());
-        match self.catalog.create_reference(kind, name, Some(&from)).await {
+        let newest = history.first();
+        let from = newest.map(|entry| CatalogReference::Version(entry.version.clone()));
+        assert!(from.is_some() || self.commits().await.is_empty());
+        match self
+            .catalog
+            .create_reference(kind, name, from.as_ref())
+            .await
+        {
             Ok(created) => Ok(json!({"reference": reference_json(&created)})),
             Err(CatalogError::ReferenceExists { what }) => {
                 Err(CoreRefusal(409, "REFERENCE_ALREADY_EXISTS", what))

@@ -51,6 +51,16 @@ async fn views_are_created_replaced_renamed_and_dropped() {
     assert_eq!(found.sql, "SELECT 1");
     assert_eq!(found.comment.as_deref(), Some("what it shows"));
 
+    // A comment says nothing of the query.
+    let said = Some("said later".to_string());
+    let view = client.comment_view(&name, said.clone()).await.unwrap();
+    assert_eq!(view.definition().unwrap().comment, said);
+    let view = client.comment_view(&name, None).await.unwrap();
+    let found = view.definition().unwrap();
+    assert_eq!((found.sql.as_str(), found.comment), ("SELECT 1", None));
+    let versions = view.metadata.versions().len();
+    assert_eq!(versions, loaded.metadata.versions().len());
+
     assert_eq!(client.list_views("s").await.unwrap(), ["v"]);
     let error = client.load_table(&name).await.unwrap_err();
     assert!(matches!(error, CatalogError::IsView { .. }), "{error}");

@@ -8,6 +8,7 @@ use iceberg::spec::{
     ManifestContentType, PrimitiveType, Struct, Transform, UnboundPartitionSpec,
 };
 use ingot_catalog::TableVersion;
+use ingot_catalog::error::LOST_FILE_REMEDY;
 use ingot_catalog::scan::{ManifestCache, ScanPlan, plan_scan};
 
 use crate::table::{Entry, TestTable, schema_of};
@@ -284,12 +285,11 @@ async fn corrupt_and_missing_manifests_are_named() {
     );
     assert_eq!(message.lines().count(), 1, "{message}");
     table.storage.delete(path).await.unwrap();
-    let gone = format!("{read}cannot read {path}: no such file");
-    assert_eq!(fails().await, gone);
+    let gone = |path: &str| format!("{read}cannot read {path}: no such file: {LOST_FILE_REMEDY}");
+    assert_eq!(fails().await, gone(path));
     let list = snapshot.manifest_list();
     table.storage.delete(list).await.unwrap();
-    let gone = format!("{read}cannot read {list}: no such file");
-    assert_eq!(fails().await, gone);
+    assert_eq!(fails().await, gone(list));
 }
 
 /// Planning stays quick on large tables; the time is only printed.

@@ -32,6 +32,7 @@ pub fn one_line(message: &str) -> String {
 /// The code of a catalog error.
 pub(super) fn catalog_code(error: &CatalogError) -> ErrorCode {
     match error {
+        lost if lost.is_missing_file() => ErrorCode::NotFound,
         CatalogError::TableNotFound { .. }
         | CatalogError::ViewNotFound { .. }
         | CatalogError::SchemaNotFound { .. }

@@ -7,9 +7,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use ingot_catalog::{
     CatalogError, CatalogLogEntry, CatalogReference, CatalogReferenceKind, VersionId,
 };
+use ingot_engine::catalog_list::version_id_of;
 use ingot_sql::{
-    CatalogSource, CatalogVersionId, CreateCatalogReference, DropCatalogReference, LikePattern,
-    ReferenceKind,
+    CatalogSource, CreateCatalogReference, DropCatalogReference, LikePattern, ReferenceKind,
 };
 
 use super::context::StatementContext;
@@ -33,10 +33,9 @@ pub(super) async fn create(
     let catalog = context.catalogs.catalog(create.catalog.as_deref())?;
     let from = create.from.as_ref().map(|source| match source {
         CatalogSource::Reference(name) => CatalogReference::Named(name.clone()),
-        CatalogSource::Version(version) => CatalogReference::Version(match version {
-            CatalogVersionId::Number(number) => VersionId::Number(*number),
-            CatalogVersionId::Hash(hash) => VersionId::Hash(hash.clone()),
-        }),
+        CatalogSource::Version(version) => {
+            CatalogReference::Version(version_id_of(version.clone()))
+        }
     });
     let versioned = catalog.versioned()?;
     let created = versioned.create_reference(kind, &create.name, from.as_ref());

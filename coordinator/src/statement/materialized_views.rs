@@ -5,7 +5,7 @@ use arrow::datatypes::SchemaRef;
 use ingot_catalog::commit::{commit_materialized_view, commit_metadata, purge_table};
 use ingot_catalog::materialized_view::{Materialization, is_storage_table, storage_table_of};
 use ingot_catalog::table::ident_name;
-use ingot_catalog::{Catalog, CatalogError, DroppedView, Table, View, ViewDefinition};
+use ingot_catalog::{Catalog, CatalogError, DroppedView, Table, View};
 use ingot_sql::{
     AlterMaterializedView, AlterMaterializedViewOperation, CreateView, DropView, ObjectName,
     interval_text,
@@ -143,7 +143,7 @@ pub(super) async fn alter(
             "does not exist: nothing was changed",
         );
     }
-    let (view, materialization) = load(&target).await?;
+    let (_, materialization) = load(&target).await?;
     let catalog = target.catalog.as_ref();
     match &alter.operation {
         AlterMaterializedViewOperation::Rename { new_name } => {
@@ -159,11 +159,8 @@ pub(super) async fn alter(
             done(MATERIALIZED_VIEW, &name, "changed")
         }
         AlterMaterializedViewOperation::SetComment { comment } => {
-            let definition = ViewDefinition {
-                comment: comment.clone(),
-                ..view.definition()?
-            };
-            catalog.put_view(&target.ident, definition, true).await?;
+            let commented = catalog.comment_view(&target.ident, comment.clone());
+            commented.await?;
             done(MATERIALIZED_VIEW, &name, "changed")
         }
     }

@@ -177,7 +177,8 @@ impl Refreshing<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         let table = incremental.source().clone();
-        let new_rows = FilesTable::new(table, files, Arc::clone(&services.scans))?;
+        let snapshot_id = table.metadata.current_snapshot_id();
+        let new_rows = FilesTable::new(table, snapshot_id, files, Arc::clone(&services.scans))?;
         let new_rows: Arc<dyn TableProvider> = Arc::new(new_rows);
         let increment = incremental.increment(new_rows, Arc::new(stored))?;
         Ok(Ok(increment))

@@ -173,11 +173,8 @@ pub(super) async fn alter(
         }
         AlterViewOperation::SetComment { comment } => {
             refuse_materialized(&view, "COMMENT ON MATERIALIZED VIEW")?;
-            let definition = ViewDefinition {
-                comment: comment.clone(),
-                ..view.definition()?
-            };
-            catalog.put_view(&target.ident, definition, true).await?;
+            let commented = catalog.comment_view(&target.ident, comment.clone());
+            commented.await?;
             done("view", &name, "changed")
         }
     }

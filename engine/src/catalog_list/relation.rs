@@ -57,15 +57,20 @@ fn reference_of(version: CatalogVersion, time_zone: &str) -> Result<CatalogRefer
     Ok(match version {
         CatalogVersion::Branch(name) => CatalogReference::Branch(name),
         CatalogVersion::Tag(name) => CatalogReference::Tag(name),
-        CatalogVersion::Version(version) => CatalogReference::Version(match version {
-            CatalogVersionId::Number(number) => VersionId::Number(number),
-            CatalogVersionId::Hash(hash) => VersionId::Hash(hash),
-        }),
+        CatalogVersion::Version(version) => CatalogReference::Version(version_id_of(version)),
         CatalogVersion::TimestampExpr(text) => {
             let micros = evaluate_timestamp(&text, time_zone)?;
             CatalogReference::TimestampMillis(micros.div_euclid(1000))
         }
     })
+}
+
+/// The version of a catalog that a statement names.
+pub fn version_id_of(version: CatalogVersionId) -> VersionId {
+    match version {
+        CatalogVersionId::Number(number) => VersionId::Number(number),
+        CatalogVersionId::Hash(hash) => VersionId::Hash(hash),
+    }
 }
 
 fn kind_of(table: MetadataTable) -> MetadataTableKind {

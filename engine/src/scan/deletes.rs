@@ -13,6 +13,7 @@ mod vector;
 
 use std::sync::Arc;
 
+use ingot_catalog::CatalogError;
 use ingot_catalog::scan::{DeleteFileRef, DeleteKind, FileFormat, FileTask};
 use moka::future::Cache;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
@@ -102,8 +103,45 @@ fn shared_error(error: Arc<EngineError>) -> EngineError {
             path: path.clone(),
             reason: reason.clone(),
         },
+        EngineError::Catalog(CatalogError::Storage {
+            action,
+            path,
+            source,
+        }) => EngineError::Catalog(CatalogError::Storage {
+            action: *action,
+            path: path.clone(),
+            source: store_error(source),
+        }),
         other => EngineError::InvalidInput(other.to_string()),
     })
+}
+
+/// A store's error once more, with what is behind it as text.
+fn store_error(error: &object_store::Error) -> object_store::Error {
+    use object_store::Error;
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let source = innermost.to_string().into();
+    match error {
+        Error::NotFound { path, .. } => Error::NotFound {
+            path: path.clone(),
+            source,
+        },
+        Error::PermissionDenied { path, .. } => Error::PermissionDenied {
+            path: path.clone(),
+            source,
+        },
+        Error::Unauthenticated { path, .. } => Error::Unauthenticated {
+            path: path.clone(),
+            source,
+        },
+        _ => Error::Generic {
+            store: "object storage",
+            source,
+        },
+    }
 }
 
 fn combined_key(file: &DeletedFile) -> Arc<str> {
@@ -218,6 +256,38 @@ pub(super) fn remaining_rows(deleted: &RoaringTreemap, row_count: u64) -> RowSel
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_that_several_wait_for_keep_their_kind() {
+        let failed = |source: object_store::Error| {
+            Arc::new(EngineError::Catalog(CatalogError::Storage {
+                action: "read",
+                path: "s3://b/d.parquet".to_string(),
+                source,
+            }))
+        };
+        let first = failed(object_store::Error::Generic {
+            store: "S3",
+            source: "connection refused".into(),
+        });
+        let error = shared_error(Arc::clone(&first));
+        assert_eq!(error.to_string(), first.to_string());
+        assert!(matches!(
+            error,
+            EngineError::Catalog(CatalogError::Storage {
+                source: object_store::Error::Generic { .. },
+                ..
+            })
+        ));
+        let first = failed(object_store::Error::NotFound {
+            path: "d.parquet".to_string(),
+            source: "gone".into(),
+        });
+        match shared_error(Arc::clone(&first)) {
+            EngineError::Catalog(error) => assert!(error.is_missing_file(), "{error}"),
+            other => panic!("{other}"),
+        }
+    }
 
     #[test]
     fn the_remaining_rows_are_those_not_deleted() {

@@ -40,8 +40,8 @@ impl ReadState {
     /// is gone, nor which file it is.
     pub(super) async fn explain_data_file(&self, error: ParquetError, path: &str) -> ParquetError {
         let explained = match self.missing("data", path).await {
-            Some(missing) => missing,
-            None => self.explain(error_of_file(error, path)),
+            Ok(Some(missing)) => missing,
+            Ok(None) | Err(_) => self.explain(error_of_file(error, path)),
         };
         ParquetError::External(Box::new(explained))
     }
@@ -55,30 +55,37 @@ impl ReadState {
         if matches!(error, EngineError::Unsupported(_)) {
             return error;
         }
-        for delete in file.deletes.iter() {
-            if let Some(missing) = self.missing("delete", &delete.path).await {
-                return missing;
+        let deletes = file.deletes.iter();
+        let mut files: Vec<(&'static str, &str)> = deletes
+            .map(|delete| ("delete", delete.path.as_str()))
+            .collect();
+        // Equality deletes are compared with its rows.
+        files.push(("data", &*file.location));
+        for (kind, path) in files {
+            match self.missing(kind, path).await {
+                Ok(Some(missing)) => return missing,
+                Ok(None) => {}
+                // A store that is down would be waited for again with each of the others.
+                Err(_) => break,
             }
         }
-        // Equality deletes are compared with its rows.
-        match self.missing("data", &file.location).await {
-            Some(missing) => missing,
-            None => self.explain(error),
-        }
+        self.explain(error)
     }
 
-    /// That a file is not there, if it is not.
-    async fn missing(&self, kind: &'static str, path: &str) -> Option<EngineError> {
-        match self.services.storage().exists(path).await {
-            Ok(false) => Some(EngineError::FileMissing {
-                table: self.table.to_string(),
-                snapshot_id: self.snapshot_id,
-                kind,
-                path: path.to_string(),
-            }),
-            // The first error says more than that of another request.
-            Ok(true) | Err(_) => None,
-        }
+    /// That a file is not there, if it is not. The error of this request says less than the one that
+    /// is to be explained.
+    async fn missing(
+        &self,
+        kind: &'static str,
+        path: &str,
+    ) -> Result<Option<EngineError>, CatalogError> {
+        let is_there = self.services.storage().exists(path).await?;
+        Ok((!is_there).then(|| EngineError::FileMissing {
+            table: self.table.to_string(),
+            snapshot_id: self.snapshot_id,
+            kind,
+            path: path.to_string(),
+        }))
     }
 }
 
@@ -112,7 +119,18 @@ fn error_of_file(error: ParquetError, path: &str) -> EngineError {
 
 #[cfg(test)]
 mod tests {
+    use ingot_catalog::error::LOST_FILE_REMEDY;
+
     use super::*;
+
+    #[test]
+    fn errors_name_the_table_where_the_snapshot_is_not_known() {
+        let error = error_of_file(ParquetError::EOF("cut short".to_string()), "/wh/a.parquet");
+        assert_eq!(
+            error.in_snapshot("s.t", None).to_string(),
+            "table s.t: file /wh/a.parquet: cut short"
+        );
+    }
 
     #[test]
     fn errors_of_readers_name_their_file_once() {
@@ -132,7 +150,10 @@ mod tests {
         );
         assert_eq!(
             error.in_snapshot("s.t", Some(7)).to_string(),
-            "table s.t, snapshot 7: cannot read s3://b/wh/a.parquet: no such file"
+            format!(
+                "table s.t, snapshot 7: cannot read s3://b/wh/a.parquet: no such file: \
+                 {LOST_FILE_REMEDY}"
+            )
         );
     }
 }

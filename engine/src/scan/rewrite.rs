@@ -35,15 +35,19 @@ pub struct FilesTable {
 }
 
 impl FilesTable {
-    /// The rows of `files` of `table` that the deletes of each file leave, with the table's
-    /// current columns.
+    /// The rows of `files` of a snapshot of `table` that the deletes of each file leave, with the
+    /// table's current columns.
     ///
     /// # Errors
     /// `Unsupported` for a column type that Arrow cannot hold.
-    pub fn new(table: Table, files: Vec<FileTask>, services: Arc<ScanServices>) -> Result<Self> {
+    pub fn new(
+        table: Table,
+        snapshot_id: Option<i64>,
+        files: Vec<FileTask>,
+        services: Arc<ScanServices>,
+    ) -> Result<Self> {
         let read_schema = Arc::clone(table.metadata.current_schema());
         let files = files.into_iter().map(|file| (file, Vec::new())).collect();
-        let snapshot_id = table.metadata.current_snapshot_id();
         let files = Self::with_constants(table, read_schema, Vec::new(), files, services)?;
         Ok(Self {
             snapshot_id,

@@ -7,11 +7,11 @@ use iceberg::spec::{Schema, ViewFormatVersion, ViewMetadata, ViewMetadataBuilder
 use iceberg::{TableIdent, ViewUpdate};
 use uuid::Uuid;
 
-use crate::catalog::{Catalog, ViewCommit};
+use crate::catalog::Catalog;
 use crate::commit::retry::Backoff;
 use crate::error::{CatalogError, Result};
 use crate::table::ident_name;
-use crate::view::View;
+use crate::view::{View, ViewCommit};
 
 /// A view to be created.
 #[derive(Debug, Clone)]

@@ -99,10 +99,12 @@ impl Inner {
                 )));
             }
         };
-        let newest = nessie.newest(&format!("@{hash}")).await;
-        match newest.map_err(|failure| self.error(failure))? {
-            Some(_) => Ok(hash),
-            None => Err(self.no_such_version(format!("version {hash}"))),
+        match nessie.newest(&format!("@{hash}")).await {
+            Ok(_) => Ok(hash),
+            Err(failure) if failure.is_missing() => {
+                Err(self.no_such_version(format!("version {hash}")))
+            }
+            Err(failure) => Err(self.error(failure)),
         }
     }
 
@@ -116,9 +118,11 @@ impl Inner {
             return Err(before_first());
         }
         let spec = nessie.position.spec();
-        let newest = nessie.newest(&format!("{spec}*{time_ms}")).await;
-        let Some(entry) = newest.map_err(|failure| self.error(failure))? else {
-            return Err(before_first());
+        let entry = match nessie.newest(&format!("{spec}*{time_ms}")).await {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Err(before_first()),
+            Err(failure) if failure.is_missing() => return Err(before_first()),
+            Err(failure) => return Err(self.error(failure)),
         };
         let hash = entry.commit_meta.hash;
         Ok(Position::Fixed {
@@ -154,14 +158,27 @@ impl Inner {
                 let found = self.named_reference(nessie, None, &name).await?;
                 Ok(Source::of(found))
             }
-            Position::Fixed { spec, what } => {
-                let newest = nessie.newest(&spec).await;
-                match newest.map_err(|failure| self.error(failure))? {
-                    Some(entry) => Ok(Source::Detached {
-                        hash: entry.commit_meta.hash,
-                    }),
-                    None => Err(self.no_such_version(what)),
-                }
+            Position::Fixed { spec, what } => match nessie.newest(&spec).await {
+                Ok(Some(entry)) => Ok(Source::Detached {
+                    hash: entry.commit_meta.hash,
+                }),
+                Ok(None) => self.source_without_commits(nessie, &spec).await,
+                Err(failure) if failure.is_missing() => Err(self.no_such_version(what)),
+                Err(failure) => Err(self.error(failure)),
+            },
+        }
+    }
+
+    /// The state that a repository begins with, by its hash or by the name of a tag: no commit tells
+    /// the hash.
+    async fn source_without_commits(&self, nessie: &Nessie, spec: &str) -> Result<Source> {
+        match spec.split_once('@') {
+            Some((_, hash)) => Ok(Source::Detached {
+                hash: hash.to_string(),
+            }),
+            None => {
+                let found = self.named_reference(nessie, None, spec).await?;
+                Ok(Source::of(found))
             }
         }
     }

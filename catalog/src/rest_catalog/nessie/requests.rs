@@ -50,14 +50,11 @@ impl Nessie {
         self.pages::<History>(&call, limit, known).await
     }
 
-    /// The newest commit of a state; `None` when there is no such state, or nothing was ever
-    /// committed to it.
+    /// The newest commit of a state; `None` when nothing was ever committed to it, as to the one
+    /// that a repository begins with. That there is no such state is a failure.
     pub(super) async fn newest(&self, spec: &str) -> Result<Option<LogEntry>, Failure> {
-        match self.history(spec, 1, &HashSet::new()).await {
-            Ok(entries) => Ok(entries.into_iter().next()),
-            Err(failure) if failure.is_missing() => Ok(None),
-            Err(failure) => Err(failure),
-        }
+        let entries = self.history(spec, 1, &HashSet::new()).await?;
+        Ok(entries.into_iter().next())
     }
 
     /// A listing, page by page, at most `limit` entries, up to one that is known.

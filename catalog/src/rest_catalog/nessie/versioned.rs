@@ -219,12 +219,18 @@ impl Inner {
             let is_branch = Some(CatalogReferenceKind::Branch);
             self.named_reference(nessie, is_branch, target).await?;
             self.named_reference(nessie, is_branch, branch).await?;
-        }
-        match failure.status() {
-            Some(409) => Err(CatalogError::InvalidInput(format!(
+            // What is not there is a commit that both have.
+            return Err(CatalogError::InvalidInput(format!(
                 "branch {branch} cannot be merged into {target}, and nothing was merged: {}",
                 failure.reason()
-            ))),
+            )));
+        }
+        match failure.status() {
+            // Somebody else was first. Keys that conflict are an answer.
+            Some(409) => Err(CatalogError::CommitConflict {
+                table: format!("branch {target}"),
+                reason: failure.reason(),
+            }),
             _ => Err(self.error(failure)),
         }
     }

@@ -202,11 +202,11 @@ impl Change<'_> {
     ) -> Result<()> {
         let Target { catalog, table, .. } = self.target;
         let scans = &self.context.core.catalog_list.services().scans;
+        let snapshot_id = self.target.newest_snapshot(table);
         let mut vectors = Vec::with_capacity(files.len());
         for ChangedFile { task, positions } in files {
-            let before = deleted_by_position(scans, &task).await.map_err(|error| {
-                error.in_snapshot(&table.name(), table.metadata.current_snapshot_id())
-            })?;
+            let before = deleted_by_position(scans, &task).await;
+            let before = before.map_err(|error| error.in_snapshot(&table.name(), snapshot_id))?;
             change.deleted_from.insert(task.path.clone());
             vectors.push((task, before | positions));
         }
@@ -266,7 +266,8 @@ impl Change<'_> {
             task
         });
         let services = Arc::clone(&self.context.core.catalog_list.services().scans);
-        let remaining = FilesTable::new(table.clone(), tasks.collect(), services)?;
+        let snapshot_id = self.target.newest_snapshot(table);
+        let remaining = FilesTable::new(table.clone(), snapshot_id, tasks.collect(), services)?;
         let remaining = Arc::new(remaining) as Arc<dyn TableProvider>;
         let name = TableReference::bare(table.ident.name().to_owned());
         let query = LogicalPlanBuilder::scan(name, provider_as_source(remaining), None)?.build()?;
