@@ -16,15 +16,16 @@ const FILTERED: &[&str] = &[
     "SELECT id FROM t WHERE name = 'name-3' AND EXISTS \
      (SELECT 1 FROM large WHERE large.grp = t.id AND large.id % 5 <> t.id % 5)",
     "SELECT id FROM t WHERE name = 'name-3' AND NOT EXISTS \
-     (SELECT 1 FROM large WHERE large.grp = t.id AND large.id % 5000 < 30)",
+     (SELECT 1 FROM large WHERE large.grp = t.id AND large.id % 7 = t.id % 5)",
     "SELECT name FROM t o WHERE name = 'name-3' \
      AND EXISTS (SELECT 1 FROM large l WHERE l.grp = o.id AND l.id <> o.id) \
      AND NOT EXISTS (SELECT 1 FROM large l WHERE l.grp = o.id AND l.id % 3 = o.id % 7)",
-    "SELECT s.id, l.id FROM (SELECT * FROM t WHERE name = 'name-3' AND id % 9 = 0) s LEFT JOIN large l ON l.grp = s.id",
+    "SELECT s.id, l.id FROM (SELECT * FROM t WHERE name = 'name-3' AND id % 9 = 0) s \
+     LEFT JOIN large l ON l.grp = s.id",
     "SELECT sum(id) FROM t WHERE name = 'name-3' \
      AND id * 2000 < (SELECT avg(large.id) FROM large WHERE large.grp = t.id)",
-    "SELECT a.grp, count(*) FROM large a JOIN large b ON a.id = b.id WHERE a.grp IN \
-     (SELECT grp FROM t WHERE id < 2000 GROUP BY grp HAVING count(*) > 18) GROUP BY a.grp",
+    "SELECT s.grp, s.n FROM (SELECT grp, count(*) AS n FROM large GROUP BY grp) s \
+     JOIN t ON t.id = s.grp WHERE t.name = 'name-3'",
 ];
 
 /// All rows of the large side come out.
