@@ -108,7 +108,7 @@ fn shared_error(error: Arc<EngineError>) -> EngineError {
             path,
             source,
         }) => EngineError::Catalog(CatalogError::Storage {
-            action: *action,
+            action,
             path: path.clone(),
             source: store_error(source),
         }),
