@@ -1,32 +1,30 @@
 //! Executes a query on the workers, as a job of the scheduler.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ballista_core::JobId;
-use ballista_core::client::BallistaClient;
-use ballista_core::error::BallistaError;
 use ballista_core::serde::protobuf::job_status::Status;
 use ballista_core::serde::protobuf::{JobStatus, PartitionLocation};
 use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphBox};
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
-use super::cluster_session::{FETCH_PAUSE_MILLIS, FETCH_TRIES, Planning, cluster_session};
+use super::cluster_session::{Planning, cluster_session};
 use super::execution::{ExecuteOptions, Inner, PlannedQuery};
 use super::failure::{ballista_failure, is_broken_connection, job_failure};
 use super::local::add_scan;
 use super::placement::no_workers;
 use super::progress::{ProgressCounts, QueryProgress};
+use super::result_fetch::Clients;
 use super::result_order::ResultOrder;
 use super::results::BatchSender;
-use super::scheduler::{Cluster, MAX_MESSAGE_BYTES, total_slots};
+use super::scheduler::{Cluster, total_slots};
 use crate::error::{CoordinatorError, ErrorCode, Result};
 
 /// How often a job's progress is looked at.
@@ -44,12 +42,6 @@ const HELD_RESULT_BYTES: i64 = 16 << 20;
 
 /// Results that are fetched at the same time.
 const CONCURRENT_FETCHES: usize = 4;
-
-/// Windows of a connection to a worker, in bytes. The streams of a connection are not read evenly: a
-/// merge waits for one of them while the others are full. That may not use up the window of the
-/// connection, or the one that is waited for never gets its bytes.
-const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
 
 /// Tries to see a job that has ended, and the pause between them.
 const GRAPH_TRIES: usize = 100;
@@ -175,7 +167,7 @@ fn not_merged(error: DataFusionError) -> RunError {
     }
 }
 
-fn lost(error: impl std::fmt::Display) -> RunError {
+pub(super) fn lost(error: impl std::fmt::Display) -> RunError {
     RunError::Again(crate::error::one_line(&error.to_string()))
 }
 
@@ -386,65 +378,6 @@ fn one_location_per_partition(
         }
     }
     Ok(by_partition.into_values().collect())
-}
-
-/// Connections to workers, one for each.
-#[derive(Default)]
-struct Clients {
-    by_address: HashMap<(String, u16), BallistaClient>,
-}
-
-impl Clients {
-    /// A future that opens the stream of one partition.
-    async fn fetch(
-        &mut self,
-        location: PartitionLocation,
-    ) -> Result<
-        impl Future<Output = Result<SendableRecordBatchStream, DataFusionError>> + use<>,
-        RunError,
-    > {
-        let layout = location.layout();
-        let (Some(worker), Some(partition)) = (location.executor_meta, location.partition_id)
-        else {
-            return Err(RunError::Final(CoordinatorError::Internal(
-                "a result partition has no place".to_string(),
-            )));
-        };
-        let port = u16::try_from(worker.port).unwrap_or_default();
-        let address = (worker.host.clone(), port);
-        let mut client = match self.by_address.get(&address) {
-            Some(client) => client.clone(),
-            None => {
-                let client = BallistaClient::try_new(
-                    &worker.host,
-                    port,
-                    MAX_MESSAGE_BYTES,
-                    false,
-                    None,
-                    FETCH_TRIES,
-                    FETCH_PAUSE_MILLIS,
-                    CONNECTION_WINDOW_BYTES,
-                    STREAM_WINDOW_BYTES,
-                )
-                .await
-                .map_err(lost)?;
-                self.by_address.insert(address, client.clone());
-                client
-            }
-        };
-        Ok(async move {
-            client
-                .fetch_partition(
-                    &worker.id,
-                    &partition.into(),
-                    location.file_id,
-                    layout,
-                    false,
-                )
-                .await
-                .map_err(BallistaError::into_datafusion)
-        })
-    }
 }
 
 /// How far the stages of a job are. A "task" is one input partition of a stage.

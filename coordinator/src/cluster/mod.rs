@@ -15,6 +15,7 @@ mod local;
 mod losses;
 mod placement;
 mod progress;
+mod result_fetch;
 mod result_order;
 mod results;
 mod scheduler;
