@@ -5,15 +5,14 @@ mod common;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::*;
 use ingot_catalog::commit::{append_files, purge_table};
 use ingot_catalog::database::Database;
 use ingot_catalog::maintenance::{ExpireOptions, expire_snapshots};
 use ingot_catalog::{
-    Catalog, CatalogError, CatalogReference, CatalogReferenceKind, SqlCatalog, SqlCatalogOptions,
-    Table, VersionId, VersionedCatalog,
+    Catalog, CatalogError, CatalogReference, CatalogReferenceKind, SqlCatalog, Table, VersionId,
+    VersionedCatalog,
 };
 
 const BRANCH: CatalogReferenceKind = CatalogReferenceKind::Branch;
@@ -64,17 +63,8 @@ async fn age(database: &Database, up_to: i64) {
 /// A catalog with the schema `s` that keeps its versions for an hour.
 async fn with_retention() -> (tempfile::TempDir, Database, Arc<SqlCatalog>) {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::connect_sqlite(&folder.path().join("catalog.db"))
-        .await
-        .unwrap();
-    let warehouse = folder.path().join("warehouse").display().to_string();
-    let options = SqlCatalogOptions {
-        version_retention: Duration::from_secs(3600),
-        ..SqlCatalogOptions::default()
-    };
-    let storage = local_storage();
-    let catalog = SqlCatalog::open_with("iceberg", database.clone(), storage, &warehouse, options);
-    let catalog = catalog.await.unwrap();
+    let database = database_in(folder.path()).await;
+    let catalog = open_keeping(folder.path(), &database, 3600).await;
     catalog.create_schema("s", HashMap::new()).await.unwrap();
     (folder, database, catalog)
 }

@@ -25,8 +25,8 @@ use ingot_catalog::maintenance::{
 };
 use ingot_catalog::scan::{ManifestCache, plan_scan};
 use ingot_catalog::{
-    Catalog, CatalogError, Database, SqlCatalog, SqlCatalogOptions, Storage, Table, TableCommit,
-    TableVersion, ViewDefinition,
+    Catalog, CatalogError, Database, SqlCatalog, Storage, Table, TableCommit, TableVersion,
+    ViewDefinition,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -822,24 +822,8 @@ async fn catalog_branches_and_tags_keep_their_files() {
 #[tokio::test]
 async fn kept_catalog_versions_keep_their_files() {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::connect_sqlite(&folder.path().join("catalog.db"))
-        .await
-        .unwrap();
-    let warehouse = folder.path().join("warehouse").display().to_string();
-    let open = |retention| {
-        let options = SqlCatalogOptions {
-            version_retention: std::time::Duration::from_secs(retention),
-            ..SqlCatalogOptions::default()
-        };
-        SqlCatalog::open_with(
-            "iceberg",
-            database.clone(),
-            local_storage(),
-            &warehouse,
-            options,
-        )
-    };
-    let catalog = open(3600).await.unwrap();
+    let database = database_in(folder.path()).await;
+    let catalog = open_keeping(folder.path(), &database, 3600).await;
     catalog.create_schema("s", HashMap::new()).await.unwrap();
     let (table, _) = replaced_twice(&catalog, &ident("s", "t")).await;
     let (_, report) = expire_snapshots(&*catalog, &table.ident, options(0))
@@ -847,7 +831,7 @@ async fn kept_catalog_versions_keep_their_files() {
         .unwrap();
     assert_eq!((report.snapshots, report.data_files), (2, 0));
     assert_eq!(remove_orphans(&catalog, &table).await, 0);
-    let later = open(0).await.unwrap();
+    let later = open_keeping(folder.path(), &database, 0).await;
     assert!(remove_orphans(&later, &table).await > 2);
     assert!(!exists(&later, &table, "a").await);
     assert!(exists(&later, &table, "c").await);

@@ -4,15 +4,11 @@
 mod common;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 use common::*;
-use ingot_catalog::database::Database;
 use ingot_catalog::maintenance::{AbandonedReport, OrphanOptions, remove_abandoned_folders};
 use ingot_catalog::{
-    Catalog, CatalogReference, CatalogReferenceKind, SqlCatalog, SqlCatalogOptions,
-    VersionedCatalog, ViewDefinition,
+    Catalog, CatalogReference, CatalogReferenceKind, SqlCatalog, VersionedCatalog, ViewDefinition,
 };
 
 fn definition(sql: &str) -> ViewDefinition {
@@ -51,24 +47,6 @@ async fn existing(catalog: &dyn Catalog, files: &[&String]) -> Vec<bool> {
         existing.push(catalog.storage().exists(file).await.unwrap());
     }
     existing
-}
-
-async fn open(folder: &std::path::Path, database: &Database, retention: u64) -> Arc<SqlCatalog> {
-    let warehouse = folder.join("warehouse").display().to_string();
-    let options = SqlCatalogOptions {
-        version_retention: Duration::from_secs(retention),
-        ..SqlCatalogOptions::default()
-    };
-    let database = database.clone();
-    SqlCatalog::open_with("iceberg", database, local_storage(), &warehouse, options)
-        .await
-        .unwrap()
-}
-
-async fn database_in(folder: &std::path::Path) -> Database {
-    Database::connect_sqlite(&folder.join("catalog.db"))
-        .await
-        .unwrap()
 }
 
 #[tokio::test]
@@ -142,7 +120,7 @@ async fn a_transaction_that_is_rolled_back_takes_no_file_of_others() {
 async fn views_stay_as_long_as_a_kept_version_or_a_branch_has_them() {
     let folder = tempfile::tempdir().unwrap();
     let database = database_in(folder.path()).await;
-    let catalog = open(folder.path(), &database, 3600).await;
+    let catalog = open_keeping(folder.path(), &database, 3600).await;
     catalog.create_schema("s", HashMap::new()).await.unwrap();
     let dropped = put(&*catalog, "dropped", "SELECT 1").await;
     let with_dropped = catalog.references().await.unwrap()[0].version.clone();
@@ -164,7 +142,7 @@ async fn views_stay_as_long_as_a_kept_version_or_a_branch_has_them() {
     version.load_view(&ident("s", "dropped")).await.unwrap();
 
     // Without retention, what the branch has stays.
-    let later = open(folder.path(), &database, 0).await;
+    let later = open_keeping(folder.path(), &database, 0).await;
     assert_eq!(clean(&*later, -1_000).await.view_files, 1);
     assert_eq!(existing(&*later, &files).await, [false, true, true, true]);
     let on_branch = later
@@ -185,7 +163,7 @@ async fn views_stay_as_long_as_a_kept_version_or_a_branch_has_them() {
 async fn another_catalog_in_the_same_folder_keeps_its_views() {
     let folder = tempfile::tempdir().unwrap();
     let database = database_in(folder.path()).await;
-    let catalog = open(folder.path(), &database, 0).await;
+    let catalog = open_keeping(folder.path(), &database, 0).await;
     let other = SqlCatalog::open(
         "other",
         database.clone(),

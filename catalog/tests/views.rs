@@ -6,7 +6,6 @@ mod common;
 use std::sync::Arc;
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use common::*;
 use iceberg::TableIdent;
@@ -17,8 +16,8 @@ use ingot_catalog::commit::{
 };
 use ingot_catalog::materialized_view::storage_table_of;
 use ingot_catalog::{
-    Catalog, CatalogError, CatalogReference, Database, Materialization, SqlCatalog,
-    SqlCatalogOptions, VersionedCatalog, ViewCommit, ViewDefinition,
+    Catalog, CatalogError, CatalogReference, Materialization, SqlCatalog, VersionedCatalog,
+    ViewCommit, ViewDefinition,
 };
 
 fn definition(sql: &str) -> ViewDefinition {
@@ -433,16 +432,8 @@ async fn comments_undo_no_replacement() {
 #[tokio::test]
 async fn rows_that_a_kept_version_reads_are_not_given_up() {
     let folder = tempfile::tempdir().unwrap();
-    let database = Database::connect_sqlite(&folder.path().join("catalog.db"))
-        .await
-        .unwrap();
-    let warehouse = folder.path().join("warehouse").display().to_string();
-    let options = SqlCatalogOptions {
-        version_retention: Duration::from_secs(3600),
-        ..SqlCatalogOptions::default()
-    };
-    let opened = SqlCatalog::open_with("iceberg", database, local_storage(), &warehouse, options);
-    let catalog = opened.await.unwrap();
+    let database = database_in(folder.path()).await;
+    let catalog = open_keeping(folder.path(), &database, 3600).await;
     catalog.create_schema("s", HashMap::new()).await.unwrap();
     let name = ident("s", "v");
     let staged = stage_storage(&catalog, &name, false).await;

@@ -15,9 +15,6 @@ use crate::sql_catalog::nearest_name;
 use crate::table::{Table, ident_name, schema_of};
 use crate::view::View;
 
-/// Pages of one listing, after which the server is believed to go round in circles.
-const MAX_PAGES: usize = 100_000;
-
 impl Inner {
     /// The error of a request that changes nothing.
     pub(super) fn error(&self, failure: Failure) -> CatalogError {
@@ -30,29 +27,20 @@ impl Inner {
         path: String,
         parent: Option<String>,
     ) -> Result<Vec<P::Item>, Failure> {
+        let mut call = Call::get(path);
+        if let Some(parent) = parent {
+            call = call.with("parent", parent);
+        }
         let mut items = Vec::new();
         // Servers without pages take no notice of the token.
-        let mut token = String::new();
-        for _ in 0..MAX_PAGES {
-            let mut call = Call::get(path.clone()).with("pageToken", token.as_str());
-            if let Some(parent) = &parent {
-                call = call.with("parent", parent.as_str());
-            }
-            let (page, next) = self.client.fetch::<P>(&call).await?.into_parts();
-            items.extend(page);
-            match next.filter(|next| !next.is_empty()) {
-                None => return Ok(items),
-                Some(next) if next == token => {
-                    return Err(Failure::Unreadable {
-                        reason: format!("the page after {next:?} is the same page"),
-                    });
-                }
-                Some(next) => token = next,
-            }
-        }
-        Err(Failure::Unreadable {
-            reason: "its listing has no end".to_string(),
-        })
+        let all = self
+            .client
+            .pages::<P>(&call, "pageToken", Some(""), |item| {
+                items.push(item);
+                true
+            });
+        all.await?;
+        Ok(items)
     }
 
     /// Names of the schemas, sorted.

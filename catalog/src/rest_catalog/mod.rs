@@ -16,6 +16,7 @@ mod lookup;
 mod nessie;
 mod operations;
 mod options;
+mod pages;
 mod paths;
 mod server;
 mod views;

@@ -47,7 +47,8 @@ impl Page for NamespaceList {
     type Item = Vec<String>;
 
     fn into_parts(self) -> (Vec<Self::Item>, Option<String>) {
-        (self.namespaces, self.next_page_token)
+        let next = self.next_page_token.filter(|token| !token.is_empty());
+        (self.namespaces, next)
     }
 }
 
@@ -63,7 +64,8 @@ impl Page for IdentifierList {
     type Item = Identifier;
 
     fn into_parts(self) -> (Vec<Self::Item>, Option<String>) {
-        (self.identifiers, self.next_page_token)
+        let next = self.next_page_token.filter(|token| !token.is_empty());
+        (self.identifiers, next)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use iceberg::spec::{
     DataContentType, DataFile, DataFileBuilder, DataFileFormat, Literal, ManifestList, NestedField,
@@ -12,7 +13,8 @@ use iceberg::spec::{
 use iceberg::{NamespaceIdent, TableIdent};
 use ingot_catalog::commit::{commit_staged, stage_create};
 use ingot_catalog::{
-    Catalog, Database, S3Config, SqlCatalog, Storage, StorageConfig, Table, TableVersion,
+    Catalog, Database, S3Config, SqlCatalog, SqlCatalogOptions, Storage, StorageConfig, Table,
+    TableVersion,
 };
 use ingot_test_support::S3Server;
 
@@ -48,11 +50,33 @@ pub async fn local_catalog() -> (tempfile::TempDir, Arc<SqlCatalog>) {
 
 /// Opens the catalog in a folder (again).
 pub async fn open_local(folder: &std::path::Path) -> Arc<SqlCatalog> {
-    let database = Database::connect_sqlite(&folder.join("catalog.db"))
-        .await
-        .unwrap();
+    let database = database_in(folder).await;
     let warehouse = folder.join("warehouse").display().to_string();
     SqlCatalog::open("iceberg", database, local_storage(), &warehouse)
+        .await
+        .unwrap()
+}
+
+/// The SQLite database of the catalog in a folder.
+pub async fn database_in(folder: &std::path::Path) -> Database {
+    Database::connect_sqlite(&folder.join("catalog.db"))
+        .await
+        .unwrap()
+}
+
+/// Opens the catalog in a folder (again), with versions kept for so many seconds.
+pub async fn open_keeping(
+    folder: &std::path::Path,
+    database: &Database,
+    seconds: u64,
+) -> Arc<SqlCatalog> {
+    let warehouse = folder.join("warehouse").display().to_string();
+    let options = SqlCatalogOptions {
+        version_retention: Duration::from_secs(seconds),
+        ..SqlCatalogOptions::default()
+    };
+    let database = database.clone();
+    SqlCatalog::open_with("iceberg", database, local_storage(), &warehouse, options)
         .await
         .unwrap()
 }

@@ -6,15 +6,15 @@ use super::super::failure::Failure;
 use super::super::http::Call;
 use super::super::paths::escaped;
 use super::wire::{
-    History, Listing, LogEntry, Merge, MergeAnswer, NamedReference, ReferenceType, References,
+    History, LogEntry, Merge, MergeAnswer, NamedReference, ReferenceType, References,
     SingleReference, Source,
 };
 use super::{Nessie, is_reference_name};
 
 /// Entries of one page of a listing, at most. The server may make pages smaller.
 const PAGE_SIZE: usize = 250;
-/// Pages of one listing, after which the server is believed to go round in circles.
-const MAX_PAGES: usize = 100_000;
+/// The parameter that asks for a page after the first one.
+const PAGE_TOKEN: &str = "page-token";
 
 impl Nessie {
     /// The branch or tag of this name, if there is one.
@@ -33,8 +33,15 @@ impl Nessie {
     /// All branches and tags.
     pub(super) async fn list(&self) -> Result<Vec<NamedReference>, Failure> {
         let call = Call::get("trees".to_string());
-        self.pages::<References>(&call, usize::MAX, &HashSet::new())
-            .await
+        let mut references = Vec::new();
+        let all = self
+            .client
+            .pages::<References>(&call, PAGE_TOKEN, None, |reference| {
+                references.push(reference);
+                true
+            });
+        all.await?;
+        Ok(references)
     }
 
     /// The newest commits of a state, newest first, at most `limit`, up to one that is known.
@@ -47,7 +54,18 @@ impl Nessie {
         let call = Call::get(format!("{}/history", path_of(spec)))
             .with("fetch", "ALL")
             .with("max-records", limit.min(PAGE_SIZE).to_string());
-        self.pages::<History>(&call, limit, known).await
+        let mut entries: Vec<LogEntry> = Vec::new();
+        let wanted = self
+            .client
+            .pages::<History>(&call, PAGE_TOKEN, None, |entry| {
+                if entries.len() == limit || known.contains(&entry.commit_meta.hash) {
+                    return false;
+                }
+                entries.push(entry);
+                entries.len() < limit
+            });
+        wanted.await?;
+        Ok(entries)
     }
 
     /// The newest commit of a state; `None` when nothing was ever committed to it, as to the one
@@ -55,42 +73,6 @@ impl Nessie {
     pub(super) async fn newest(&self, spec: &str) -> Result<Option<LogEntry>, Failure> {
         let entries = self.history(spec, 1, &HashSet::new()).await?;
         Ok(entries.into_iter().next())
-    }
-
-    /// A listing, page by page, at most `limit` entries, up to one that is known.
-    async fn pages<P: Listing>(
-        &self,
-        call: &Call,
-        limit: usize,
-        known: &HashSet<String>,
-    ) -> Result<Vec<P::Item>, Failure> {
-        let mut items = Vec::new();
-        let mut token: Option<String> = None;
-        for _ in 0..MAX_PAGES {
-            let call = match &token {
-                Some(token) => call.clone().with("page-token", token.as_str()),
-                None => call.clone(),
-            };
-            let (page, next) = self.client.fetch::<P>(&call).await?.into_parts();
-            for item in page {
-                if items.len() == limit || P::is_known(&item, known) {
-                    return Ok(items);
-                }
-                items.push(item);
-            }
-            match next.filter(|_| items.len() < limit) {
-                None => return Ok(items),
-                Some(next) if Some(&next) == token.as_ref() => {
-                    return Err(Failure::Unreadable {
-                        reason: format!("the page after {next:?} is the same page"),
-                    });
-                }
-                Some(next) => token = Some(next),
-            }
-        }
-        Err(Failure::Unreadable {
-            reason: "its listing has no end".to_string(),
-        })
     }
 
     /// Makes a branch or tag of a commit.

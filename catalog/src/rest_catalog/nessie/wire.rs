@@ -1,9 +1,8 @@
 //! Bodies of requests and answers of Nessie's API, version 2, as it names their fields.
 
-use std::collections::HashSet;
-
 use serde::{Deserialize, Serialize};
 
+use super::super::wire::Page;
 use crate::versioned::CatalogReferenceKind;
 
 /// A branch or tag, as it is now: `Branch`, `Tag`.
@@ -87,15 +86,6 @@ pub(super) struct SingleReference {
     pub(super) reference: NamedReference,
 }
 
-/// A page of a listing: `PaginatedResponse`.
-pub(super) trait Listing: serde::de::DeserializeOwned {
-    type Item;
-    /// What is on it, and the token of the next one.
-    fn into_parts(self) -> (Vec<Self::Item>, Option<String>);
-    /// Whether the hash of an entry is one of these.
-    fn is_known(item: &Self::Item, known: &HashSet<String>) -> bool;
-}
-
 /// `ReferencesResponse`
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,16 +97,12 @@ pub(super) struct References {
     token: Option<String>,
 }
 
-impl Listing for References {
+impl Page for References {
     type Item = NamedReference;
 
     fn into_parts(self) -> (Vec<Self::Item>, Option<String>) {
         let token = self.token.filter(|_| self.has_more);
         (self.references, token)
-    }
-
-    fn is_known(item: &NamedReference, known: &HashSet<String>) -> bool {
-        known.contains(&item.hash)
     }
 }
 
@@ -131,16 +117,12 @@ pub(super) struct History {
     token: Option<String>,
 }
 
-impl Listing for History {
+impl Page for History {
     type Item = LogEntry;
 
     fn into_parts(self) -> (Vec<Self::Item>, Option<String>) {
         let token = self.token.filter(|_| self.has_more);
         (self.log_entries, token)
-    }
-
-    fn is_known(item: &LogEntry, known: &HashSet<String>) -> bool {
-        known.contains(&item.commit_meta.hash)
     }
 }
 
