@@ -12,6 +12,7 @@ pub mod database;
 pub mod error;
 pub mod evolve;
 pub mod maintenance;
+mod manifest;
 pub mod materialized_view;
 pub mod rest_catalog;
 pub mod scan;

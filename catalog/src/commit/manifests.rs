@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::retry::number_property;
 use crate::error::{CatalogError, Result};
+use crate::manifest::{read_manifest, spec_for_avro};
 
 const DEFAULT_TARGET_BYTES: u64 = 8 << 20;
 const DEFAULT_MIN_COUNT_TO_MERGE: usize = 100;
@@ -79,12 +80,10 @@ impl ManifestContext {
             .file_io
             .new_output(&path)
             .map_err(|source| CatalogError::metadata(&path, source))?;
-        let builder = ManifestWriterBuilder::new(
-            output,
-            Some(self.snapshot_id),
-            Arc::clone(schema),
-            spec.as_ref().clone(),
-        );
+        let spec =
+            spec_for_avro(spec, schema).map_err(|source| CatalogError::metadata(&path, source))?;
+        let builder =
+            ManifestWriterBuilder::new(output, Some(self.snapshot_id), Arc::clone(schema), spec);
         let is_data = content == ManifestContentType::Data;
         let writer = match self.format_version {
             FormatVersion::V1 => builder.build_v1(),
@@ -128,8 +127,13 @@ impl ManifestContext {
 
 /// Reads a manifest. Its entries come with what they inherit from the manifest list.
 pub(crate) async fn load_manifest(file_io: &FileIO, manifest: &ManifestFile) -> Result<Manifest> {
-    let loaded = manifest.load_manifest(file_io).await;
-    loaded.map_err(|source| CatalogError::metadata(&manifest.manifest_path, source))
+    let path = &manifest.manifest_path;
+    let read = async {
+        let bytes = file_io.new_input(path)?.read().await?;
+        read_manifest(&bytes, manifest)
+    };
+    let read = read.await;
+    read.map_err(|source| CatalogError::metadata(path, source))
 }
 
 /// About how many bytes a file's entry takes in a manifest.

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use iceberg::spec::{
-    DataFile, FormatVersion, Manifest, ManifestFile, ManifestList, ManifestStatus,
-};
+use iceberg::spec::{DataFile, FormatVersion, Manifest, ManifestFile, ManifestList};
 use iceberg::{Error, ErrorKind};
 use moka::future::Cache;
 
 use crate::error::{CatalogError, Result};
+use crate::manifest::read_manifest;
 use crate::storage::Storage;
 
 /// What the cache holds under one path.
@@ -102,7 +101,7 @@ impl ManifestCache {
             let bytes = storage.read(path).await?;
             let owned_file = file.clone();
             let manifest = off_thread(path, move || {
-                parse_manifest(&bytes, &owned_file)
+                read_manifest(&bytes, &owned_file)
                     .map_err(|source| CatalogError::metadata(&owned_file.manifest_path, source))
             })
             .await?;
@@ -150,28 +149,6 @@ async fn off_thread<T: Send + 'static>(
 
 fn wrong_kind(path: &str, what: &str) -> CatalogError {
     CatalogError::metadata(path, Error::new(ErrorKind::DataInvalid, what.to_string()))
-}
-
-/// Parses a manifest and lets its entries inherit from the manifest list, as the
-/// specification says under "Sequence number inheritance".
-fn parse_manifest(bytes: &[u8], file: &ManifestFile) -> iceberg::Result<Manifest> {
-    let (entries, metadata) = Manifest::parse_avro(bytes)?.into_parts();
-    let entries = entries
-        .into_iter()
-        .map(|entry| {
-            let mut entry = Arc::unwrap_or_clone(entry);
-            let inherits = entry.status == ManifestStatus::Added || file.sequence_number == 0;
-            entry.snapshot_id.get_or_insert(file.added_snapshot_id);
-            if inherits {
-                entry.sequence_number.get_or_insert(file.sequence_number);
-                entry
-                    .file_sequence_number
-                    .get_or_insert(file.sequence_number);
-            }
-            entry
-        })
-        .collect();
-    Ok(Manifest::new(metadata, entries))
 }
 
 fn saturating_u32(size: usize) -> u32 {
