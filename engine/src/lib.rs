@@ -26,6 +26,7 @@ pub mod subqueries;
 pub mod table;
 pub mod table_changes;
 pub mod task_error;
+pub mod text_views;
 pub mod time_zone;
 pub mod types;
 pub mod write;

@@ -12,12 +12,26 @@ use arrow::error::ArrowError;
 
 /// The schema in which results of `schema` go out. Nullability and metadata stay.
 pub fn result_schema(schema: &Schema) -> SchemaRef {
-    let fields: Fields = schema.fields().iter().map(plain_field).collect();
+    schema_with(schema, plain_type)
+}
+
+/// The schema with strings for views of strings, which is how plans within one process read text
+/// (see [`text_views`](crate::text_views)). Nullability and metadata stay.
+pub fn plain_text_schema(schema: &Schema) -> SchemaRef {
+    schema_with(schema, plain_text_type)
+}
+
+fn schema_with(schema: &Schema, plain: fn(&DataType) -> DataType) -> SchemaRef {
+    let fields: Fields = schema
+        .fields()
+        .iter()
+        .map(|field| field_with(field, plain))
+        .collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-fn plain_field(field: &FieldRef) -> FieldRef {
-    let data_type = plain_type(field.data_type());
+fn field_with(field: &FieldRef, plain: fn(&DataType) -> DataType) -> FieldRef {
+    let data_type = plain(field.data_type());
     if data_type == *field.data_type() {
         return Arc::clone(field);
     }
@@ -35,20 +49,40 @@ fn plain_type(data_type: &DataType) -> DataType {
         DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Microsecond),
         DataType::Dictionary(_, values) => plain_type(values),
         DataType::RunEndEncoded(_, values) => plain_type(values.data_type()),
-        DataType::List(element)
-        | DataType::LargeList(element)
+        DataType::LargeList(element)
         | DataType::ListView(element)
-        | DataType::LargeListView(element) => DataType::List(plain_field(element)),
+        | DataType::LargeListView(element) => DataType::List(field_with(element, plain_type)),
+        other => nested_with(other, plain_type),
+    }
+}
+
+fn plain_text_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View => DataType::Utf8,
+        other => nested_with(other, plain_text_type),
+    }
+}
+
+/// The type with its inner types made plain, if it has any.
+fn nested_with(data_type: &DataType, plain: fn(&DataType) -> DataType) -> DataType {
+    match data_type {
+        DataType::List(element) => DataType::List(field_with(element, plain)),
+        DataType::LargeList(element) => DataType::LargeList(field_with(element, plain)),
         DataType::FixedSizeList(element, size) => {
-            DataType::FixedSizeList(plain_field(element), *size)
+            DataType::FixedSizeList(field_with(element, plain), *size)
         }
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain_field).collect()),
-        DataType::Map(entries, ordered) => DataType::Map(plain_field(entries), *ordered),
+        DataType::Struct(fields) => DataType::Struct(
+            fields
+                .iter()
+                .map(|field| field_with(field, plain))
+                .collect(),
+        ),
+        DataType::Map(entries, ordered) => DataType::Map(field_with(entries, plain), *ordered),
         other => other.clone(),
     }
 }
 
-/// A batch in the schema that [`result_schema`] gave.
+/// A batch in the schema that [`result_schema`] or [`plain_text_schema`] gave.
 ///
 /// # Errors
 /// When a value does not fit, such as an unsigned integer above the largest signed one.

@@ -237,6 +237,7 @@ impl TableProvider for ChangedTable {
             filters,
             limit,
             hidden_columns: self.with_hidden_columns,
+            text_views: false,
             row_ids: Some(&self.scanned),
         };
         let services = &self.services;

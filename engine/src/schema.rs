@@ -51,6 +51,20 @@ pub fn query_schema_of(schema: &IcebergSchema) -> Result<SchemaRef> {
     schema_with(schema, false)
 }
 
+/// The schema of queries with views for the strings of its columns, though not for those inside
+/// nested columns.
+pub fn with_text_views(schema: &ArrowSchema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => Arc::new(Field::clone(field).with_data_type(DataType::Utf8View)),
+        _ => Arc::clone(field),
+    });
+    let fields = fields.collect::<Vec<_>>();
+    Arc::new(ArrowSchema::new_with_metadata(
+        fields,
+        schema.metadata().clone(),
+    ))
+}
+
 fn schema_with(schema: &IcebergSchema, with_ids: bool) -> Result<SchemaRef> {
     let fields = arrow_fields(schema.as_struct().fields(), with_ids)?;
     Ok(Arc::new(ArrowSchema::new(fields)))

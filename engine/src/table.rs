@@ -18,7 +18,7 @@ use crate::error::{EngineError, Result};
 use crate::metadata_table::scalar_of_literal;
 use crate::scan::hidden_columns::with_hidden_columns;
 use crate::scan::{ScanRequest, ScanServices, plan_table_scan};
-use crate::schema::query_schema_of;
+use crate::schema::{query_schema_of, with_text_views};
 use crate::write::{WriteOptions, plan_write};
 
 /// The default values of new rows by column.
@@ -52,7 +52,7 @@ pub struct TableServices {
 }
 
 /// A version of a table of a catalog: its rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct IcebergTable {
     catalog: Arc<dyn Catalog>,
     table: Table,
@@ -61,6 +61,8 @@ pub struct IcebergTable {
     /// What columns are in new rows that do not say (`write-default`).
     defaults: HashMap<String, Expr>,
     with_hidden_columns: bool,
+    /// Whether the table's own text columns are views.
+    text_views: bool,
     services: TableServices,
 }
 
@@ -85,6 +87,7 @@ impl IcebergTable {
             schema,
             defaults,
             with_hidden_columns: false,
+            text_views: false,
             services,
         })
     }
@@ -96,6 +99,23 @@ impl IcebergTable {
             with_hidden_columns: true,
             ..self
         }
+    }
+
+    /// The same rows, with the table's own text columns as views of strings.
+    ///
+    /// # Errors
+    /// As [`IcebergTable::new`].
+    pub fn with_text_views(&self) -> Result<Self> {
+        let own = query_schema_of(self.table.schema_at(&self.version)?.as_ref())?;
+        let schema = with_text_views(&own);
+        Ok(Self {
+            schema: match self.with_hidden_columns {
+                true => with_hidden_columns(&schema),
+                false => schema,
+            },
+            text_views: true,
+            ..self.clone()
+        })
     }
 
     /// Whether its hidden columns follow its own.
@@ -155,6 +175,7 @@ impl TableProvider for IcebergTable {
             filters,
             limit,
             hidden_columns: self.with_hidden_columns,
+            text_views: self.text_views,
             row_ids: None,
         };
         let services = &self.services;

@@ -63,7 +63,9 @@ async fn create_tables(session: &mut TestSession) {
                     "INSERT INTO t{table} SELECT \
                      CASE WHEN i % 11 = 5 THEN NULL ELSE i END, \
                      CASE WHEN i % 7 = 3 THEN NULL ELSE i * 31 % 17 END, \
-                     CASE WHEN i % 5 = 1 THEN NULL ELSE 's' || (i % 23) END \
+                     CASE WHEN i % 5 = 1 THEN NULL \
+                          WHEN i % 4 = 3 THEN 'longer than a view of text holds ' || (i % 23) \
+                          ELSE 's' || (i % 23) END \
                      FROM generate_series({from}, {to}) AS series(i)"
                 ),
             )

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
+use ingot_engine::results::plain_text_schema;
+use ingot_engine::text_views::with_text_views;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -214,7 +217,7 @@ impl QueryEngine {
         options: ExecuteOptions,
     ) -> Result<ExecutedQuery> {
         let planned = self.plan(state, plan, &options).await?;
-        let schema = planned.physical.schema();
+        let schema = plain_text_schema(&planned.physical.schema());
         let placement = planned.placement;
         options.progress.set_placement(placement);
         let inner = Arc::clone(&self.inner);
@@ -273,7 +276,7 @@ impl QueryEngine {
         let inner = Arc::clone(&self.inner);
         let wanted = options.placement;
         let work = async move {
-            let physical = state.create_physical_plan(&logical).await?;
+            let physical = plan_for_this_process(&state, &logical).await?;
             let slots = match &inner.cluster {
                 Some(cluster) => cluster.total_slots().await,
                 None => 0,
@@ -324,6 +327,30 @@ impl QueryEngine {
                     "query {query_id} ended abnormally: {error}"
                 ))),
             },
+        }
+    }
+}
+
+/// Plans a query with text as views, which never leave this process.
+async fn plan_for_this_process(
+    state: &SessionState,
+    logical: &LogicalPlan,
+) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    let viewed = async {
+        match with_text_views(logical)? {
+            Some(viewed) => state.create_physical_plan(&viewed).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    match viewed.await {
+        Ok(Some(physical)) => Ok(physical),
+        Ok(None) => state.create_physical_plan(logical).await,
+        // Usually the query's own fault. Then the message is to be about the query as it was
+        // written, and else the query runs with strings.
+        Err(error) => {
+            let physical = state.create_physical_plan(logical).await?;
+            tracing::warn!(%error, "cannot plan a query with views of text, it reads strings");
+            Ok(physical)
         }
     }
 }

@@ -10,6 +10,7 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use futures::Stream;
 use futures::future::BoxFuture;
+use ingot_engine::results::{plain_text_schema, result_batch};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -53,13 +54,18 @@ impl BatchSender {
 }
 
 /// Gives a batch the promised schema. Planning again for the workers may change nullability and
-/// metadata; the types must be the same.
+/// metadata; the types must be the same but for views of strings, which become strings.
 fn conform(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
     if batch.schema_ref() == schema {
         return Ok(batch);
     }
+    let plain_text = plain_text_schema(batch.schema_ref());
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
+    result_batch(&batch, &plain_text)
+        .and_then(|batch| {
+            let columns = batch.columns().to_vec();
+            RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+        })
         .map_err(|error| {
             CoordinatorError::Internal(format!(
                 "a result does not have the promised columns: {error}"

@@ -82,7 +82,9 @@ impl PhysicalExprAdapterFactory for Adaptation {
         let mut missing = HashMap::new();
         for (name, value) in &self.defaults {
             if physical_file_schema.index_of(name).is_err() {
-                missing.insert(name.clone(), value.clone());
+                // Text may be read as views.
+                let read_type = logical_file_schema.field_with_name(name)?.data_type();
+                missing.insert(name.clone(), value.cast_to(read_type)?);
             }
         }
         let mut rebuilt = HashMap::new();

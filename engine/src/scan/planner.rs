@@ -29,7 +29,7 @@ use super::services::ScanServices;
 use super::source::{FileDetails, IcebergFileSource, ScanDescription};
 use super::statistics::{add_distinct_values, file_statistics, scan_statistics};
 use crate::error::{EngineError, Result};
-use crate::schema::query_schema_of;
+use crate::schema::{query_schema_of, with_text_views};
 
 /// Table property that maps column names to field ids, for files without ids.
 const NAME_MAPPING_PROPERTY: &str = "schema.name-mapping.default";
@@ -50,6 +50,8 @@ pub struct ScanRequest<'a> {
     pub limit: Option<usize>,
     /// Whether the [hidden columns](super::hidden_columns) follow the table's own.
     pub hidden_columns: bool,
+    /// Whether the table's own text columns are views of strings.
+    pub text_views: bool,
     /// Read the columns of [`row_ids`](super::row_ids) too, after all others, and note the
     /// files here.
     pub row_ids: Option<&'a ScannedFiles>,
@@ -70,6 +72,9 @@ pub async fn plan_table_scan(
     let table = request.table;
     let read_schema = table.schema_at(request.version)?;
     let mut arrow_schema = query_schema_of(&read_schema)?;
+    if request.text_views {
+        arrow_schema = with_text_views(&arrow_schema);
+    }
     let predicate = predicate_of(request.filters, &read_schema);
     let mut hidden_columns = HiddenColumns::default();
     if request.hidden_columns {
@@ -101,6 +106,7 @@ pub async fn plan_table_scan(
     let mut description = describe(table, Arc::clone(&plan.schema), services)?;
     description.constants = hidden_columns.fields;
     description.has_row_ids = request.row_ids.is_some();
+    description.text_views = request.text_views;
     let snapshot = plan.snapshot.as_ref();
     description.snapshot_id = snapshot.map(|snapshot| snapshot.snapshot_id());
     let options = &state.config_options().execution.parquet;
@@ -205,7 +211,7 @@ fn store_scan(
     wanted: Wanted<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let iceberg_schema = source.description().schema();
-    let arrow_schema = query_schema_of(iceberg_schema)?;
+    let arrow_schema = source.description().query_schema()?;
     let (tasks, values): (Vec<FileTask>, Vec<Vec<ScalarValue>>) =
         files_with_values.into_iter().unzip();
     let mut files = Vec::with_capacity(tasks.len());

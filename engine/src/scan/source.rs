@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, Fields};
+use arrow::datatypes::{FieldRef, Fields, SchemaRef};
 use datafusion::common::config::{ConfigOptions, TableParquetOptions};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::config::ParquetOptions;
@@ -33,7 +33,7 @@ use super::reader::MappedReaderFactory;
 use super::row_ids;
 use super::services::ScanServices;
 use crate::error::{EngineError, Result};
-use crate::schema::query_schema_of;
+use crate::schema::{query_schema_of, with_text_views};
 
 /// What every file of a scan has in common.
 #[derive(Debug)]
@@ -48,6 +48,9 @@ pub struct ScanDescription {
     pub constants: Vec<FieldRef>,
     /// Whether the columns of [`row_ids`](super::row_ids) come last.
     pub has_row_ids: bool,
+    /// Whether text columns are views of strings. Not known where a plan is decoded: workers read
+    /// strings.
+    pub text_views: bool,
     /// The snapshot that the files are of, for messages; none where they are of several.
     pub snapshot_id: Option<i64>,
     mapping: Arc<ColumnMapping>,
@@ -81,6 +84,7 @@ impl ScanDescription {
             name_mapping_json,
             constants: Vec::new(),
             has_row_ids: false,
+            text_views: false,
             snapshot_id: None,
             adaptation: Adaptation::of(&schema)?,
             mapping: Arc::new(ColumnMapping::new(schema, name_mapping)),
@@ -91,6 +95,18 @@ impl ScanDescription {
     /// The read schema.
     pub fn schema(&self) -> &IcebergSchemaRef {
         self.mapping.schema()
+    }
+
+    /// The columns of the read schema as queries see them.
+    ///
+    /// # Errors
+    /// `Unsupported` for a type that Arrow cannot hold.
+    pub fn query_schema(&self) -> Result<SchemaRef> {
+        let schema = query_schema_of(self.schema())?;
+        Ok(match self.text_views {
+            true => with_text_views(&schema),
+            false => schema,
+        })
     }
 
     /// Storage and caches.
@@ -132,7 +148,7 @@ impl IcebergFileSource {
     /// # Errors
     /// `Unsupported` for a type that Arrow cannot hold.
     pub fn new(description: Arc<ScanDescription>, options: &ParquetOptions) -> Result<Self> {
-        let schema = query_schema_of(description.schema())?;
+        let schema = description.query_schema()?;
         let table_options = TableParquetOptions {
             global: options.clone(),
             ..TableParquetOptions::default()

@@ -62,6 +62,7 @@ pub(super) fn scalar_of(datum: &Datum, data_type: &DataType) -> Option<ScalarVal
     }
     let is_promotion = match (own.data_type(), data_type) {
         (DataType::Int32, DataType::Int64) | (DataType::Float32, DataType::Float64) => true,
+        (DataType::Utf8, DataType::Utf8View) => true,
         (DataType::Decimal128(_, own_scale), DataType::Decimal128(_, scale)) => own_scale == *scale,
         _ => false,
     };

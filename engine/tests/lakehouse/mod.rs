@@ -93,6 +93,8 @@ impl Lakehouse {
             .unwrap()
     }
 
+    // Not every test file appends.
+    #[allow(dead_code)]
     pub async fn append(&self, table: &Table, sql: &str) -> Table {
         let files = self.write(table, sql).await;
         append_files(self.catalog.as_ref(), table, files, BTreeMap::new())
