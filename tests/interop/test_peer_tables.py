@@ -6,6 +6,7 @@ import math
 
 import pyarrow as pa
 import pytest
+from pyiceberg.expressions import EqualTo, GreaterThan
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.transforms import (
@@ -177,6 +178,48 @@ def test_partitioned(pyiceberg_catalog, registered, query, name, column, transfo
     check("id IN (7, 250)", lambda row: row["id"] in (7, 250))
     check("region LIKE 'añ/b%'", lambda row: row["region"] == "añ/b=c")
     check("at IS NULL", lambda row: row["at"] is None)
+
+
+def test_partition_names_that_avro_does_not_allow(pyiceberg_catalog, registered, query, execute, opened):
+    schema = Schema(
+        NestedField(1, "order-date", DateType()),
+        NestedField(2, "größe", StringType()),
+        NestedField(3, "n", LongType()),
+    )
+    spec = PartitionSpec(
+        PartitionField(1, 1000, MonthTransform(), "order-date month"),
+        PartitionField(2, 1001, IdentityTransform(), "größe"),
+    )
+    table = create(pyiceberg_catalog, "odd_names", schema, spec)
+    days = [datetime.date(2026, 1, 5), datetime.date(2026, 2, 5), None]
+    rows = pa.table(
+        {"order-date": days, "größe": ["S", "M", None], "n": [1, 2, 3]},
+        schema=table.schema().as_arrow(),
+    )
+    table.append(rows)
+    ingot = registered("odd_names", table.metadata_location)
+
+    def numbers(where):
+        return query(f"SELECT n FROM {ingot} WHERE {where} ORDER BY n")["n"].to_pylist()
+
+    assert numbers("\"größe\" = 'S'") == [1]
+    assert numbers("\"größe\" IS NULL") == [3]
+    assert numbers("\"order-date\" >= DATE '2026-02-01'") == [2]
+
+    execute(f"INSERT INTO {ingot} VALUES (DATE '2026-02-06', 'S', 4)")
+    execute(f"UPDATE {ingot} SET n = 20 WHERE n = 2")
+    execute(f"DELETE FROM {ingot} WHERE n = 3")
+    assert numbers("\"größe\" = 'S'") == [1, 4]
+    peer = opened(ingot)
+    for row_filter, expected in [
+        (EqualTo("größe", "S"), [1, 4]),
+        (EqualTo("größe", "M"), [20]),
+        (GreaterThan("n", 0), [1, 4, 20]),
+    ]:
+        found = peer.scan(row_filter=row_filter).to_arrow()["n"].to_pylist()
+        assert sorted(found) == expected, row_filter
+    partitions = peer.inspect.partitions()["partition"].to_pylist()
+    assert sorted(row["größe"] for row in partitions) == ["M", "S", "S"]
 
 
 def test_evolved_schema_and_time_travel(pyiceberg_catalog, registered, query):

@@ -1,29 +1,31 @@
 //! Manifests as files: reading them fast, and the names that their columns have in Avro.
 //!
 //! `Manifest::parse_avro` makes a tree of values of every entry, fits that into Iceberg's schema,
-//! and makes the entry from what comes out. Here serde_avro_fast decodes the rows into structs
-//! ([`rows`], and [`partition`] for what has other fields in every table). What these do not take,
+//! and makes the entry from what comes out. Here serde_avro_fast decodes the rows of a file's blocks
+//! ([`container`]) into structs ([`rows`], and [`partition`] for what has other fields in every table). What these do not take,
 //! such as partitions of decimals or a corrupt manifest, is left to `Manifest::parse_avro`: to read
 //! or to explain.
 
 mod avro_names;
+mod container;
 mod partition;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::io::BufRead;
 use std::sync::Arc;
 
 use iceberg::spec::{
     FormatVersion, Manifest, ManifestEntry, ManifestFile, ManifestMetadata, ManifestStatus,
 };
 use iceberg::{Error, ErrorKind, Result};
-use serde_avro_fast::de::read::SliceRead;
-use serde_avro_fast::object_container_file_encoding::Reader;
-use serde_bytes::ByteBuf;
+use serde::Deserialize;
+use serde_avro_fast::Schema;
+use serde_avro_fast::de::DeserializerState;
 
 pub(crate) use self::avro_names::spec_for_avro;
+use self::container::{Block, Container};
 use self::partition::PartitionFields;
 use self::rows::EntryRow;
 
@@ -80,23 +82,41 @@ impl From<Error> for Refused {
 
 /// The fast way.
 fn decode(bytes: &[u8]) -> std::result::Result<ManifestParts, Refused> {
-    let (mut reader, header): (_, HashMap<String, ByteBuf>) =
-        Reader::new_and_metadata(SliceRead::new(bytes)).map_err(invalid)?;
-    let header = header
-        .into_iter()
-        .map(|(key, value)| (key, value.into_vec()))
-        .collect();
-    let metadata = ManifestMetadata::parse(&header)?;
+    let container = Container::parse(bytes)?;
+    let metadata = ManifestMetadata::parse(&container.metadata)?;
     let partition_type = metadata.partition_spec.partition_type(&metadata.schema)?;
-    let fields = PartitionFields::new(reader.schema().json(), &partition_type)?;
-    let entries = reader
-        .deserialize::<EntryRow>()
-        .map(|row| row.map_err(invalid)?.into_entry(&metadata, &fields))
-        .collect::<Result<Vec<_>>>();
-    match entries {
-        Ok(entries) => Ok((metadata, entries)),
-        Err(error) if fields.are_renamed() => Err(Refused::Always(error)),
-        Err(error) => Err(Refused::Here(error)),
+    let schema = container.schema()?;
+    let fields = PartitionFields::new(schema, &partition_type)?;
+    let schema: Schema = schema.parse().map_err(invalid)?;
+    let mut entries = Vec::new();
+    for block in &container.blocks {
+        let read = decode_rows(&container, block, &schema, |row| {
+            entries.push(row.into_entry(&metadata, &fields)?);
+            Ok(())
+        });
+        read.map_err(|error| match fields.are_renamed() {
+            true => Refused::Always(error),
+            false => Refused::Here(error),
+        })?;
+    }
+    Ok((metadata, entries))
+}
+
+/// Hands out the rows of a block, which have to be as many as it counts.
+fn decode_rows(
+    container: &Container<'_>,
+    block: &Block<'_>,
+    schema: &Schema,
+    mut with_row: impl FnMut(EntryRow) -> Result<()>,
+) -> Result<()> {
+    let data = container.decompress(block)?;
+    let mut rows = DeserializerState::from_slice(&data, schema);
+    for _ in 0..block.rows {
+        with_row(EntryRow::deserialize(rows.deserializer()).map_err(invalid)?)?;
+    }
+    match rows.into_reader().fill_buf() {
+        Ok([]) => Ok(()),
+        _ => Err(invalid("a block has more rows than it counts")),
     }
 }
 

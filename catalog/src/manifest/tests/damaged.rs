@@ -1,5 +1,9 @@
 //! Manifests that are cut off, damaged or strangely divided into blocks.
 
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 use iceberg::spec::Manifest;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -65,6 +69,27 @@ async fn a_damaged_manifest_is_read_as_the_iceberg_crate_reads_it_or_not_at_all(
     assert!(both > 0);
 }
 
+/// PyIceberg cuts only one of the four bytes off that zlib adds to a deflated block.
+#[test]
+fn bytes_behind_a_deflated_block_do_not_matter() {
+    let mut metadata = metadata(&table(&[]), "2", &small_schema(json!([])));
+    metadata.push(("avro.codec", b"deflate".to_vec()));
+    let deflated = |data: &[u8]| {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    };
+    let mut block = deflated(&rows(&["a", "b"]));
+    let cut = block[..block.len() - 2].to_vec();
+    block.extend([1, 2, 3]);
+    let file = AvroFile::new(&metadata).block(2, &block);
+    let bytes = file.block(1, &deflated(&rows(&["c"]))).bytes();
+    let read = manifest_of(decode(&bytes).unwrap());
+    assert_eq!(read, Manifest::parse_avro(&bytes).unwrap());
+    assert_eq!(read.entries().len(), 3);
+    assert!(decode(&AvroFile::new(&metadata).block(2, &cut).bytes()).is_err());
+}
+
 #[test]
 fn blocks_have_the_rows_that_they_count() {
     let read = |blocks: &[(usize, Vec<u8>)]| {
@@ -75,7 +100,9 @@ fn blocks_have_the_rows_that_they_count() {
     assert_eq!(read(&[]), Some(0));
     assert_eq!(read(&[(2, two.clone()), (1, one.clone())]), Some(3));
     assert_eq!(read(&[(1, two.clone()), (1, one.clone())]), None);
+    assert_eq!(read(&[(1, two.clone()), (2, one.clone())]), None);
     assert_eq!(read(&[(3, two.clone()), (1, one.clone())]), None);
+    assert_eq!(read(&[(0, two.clone()), (1, one.clone())]), None);
     assert_eq!(read(&[(usize::MAX >> 1, two.clone())]), None);
     // Nothing says that a block without rows is the last one.
     assert_eq!(read(&[(2, two), (0, Vec::new()), (1, one)]), Some(3));

@@ -221,7 +221,7 @@ fn what_is_not_read_fast_is_left_to_the_iceberg_crate() {
 fn errors_are_those_of_the_iceberg_crate() {
     let mut unknown = metadata(&table(&[]), "2", &small_schema(json!([])));
     unknown.push(("avro.codec", b"lzma".to_vec()));
-    let bytes = AvroFile::new(&unknown).bytes();
+    let bytes = AvroFile::new(&unknown).block(1, &[0]).bytes();
     let message = parse_manifest(&bytes).unwrap_err().to_string();
     let expected = Manifest::parse_avro(&bytes).unwrap_err().to_string();
     assert_eq!(message, expected);
