@@ -19,6 +19,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Subquery, TableScan, TableScan
 
 use crate::table::IcebergTable;
 
+/// Plans with more levels read strings: they are followed on the stack.
+const DEEPEST_PLAN: usize = 200;
+
 /// The plan of a query with every Iceberg table's text as views; `None` when nothing would change,
 /// or the plan has a part whose types cannot be followed.
 ///
@@ -27,11 +30,24 @@ use crate::table::IcebergTable;
 /// # Errors
 /// When a part of the plan does not take the types that its inputs have now.
 pub fn with_text_views(plan: &LogicalPlan) -> DataFusionResult<Option<LogicalPlan>> {
-    if !can_be_followed(plan)? {
+    if is_deep(plan) || !can_be_followed(plan)? {
         return Ok(None);
     }
     let rewritten = rewrite(plan.clone(), &mut Vec::new())?;
     Ok(rewritten.transformed.then_some(rewritten.data))
+}
+
+/// Whether the plan is so deep that following it could take more stack than there is.
+fn is_deep(plan: &LogicalPlan) -> bool {
+    let mut waiting = vec![(plan, 0)];
+    while let Some((node, depth)) = waiting.pop() {
+        if depth > DEEPEST_PLAN {
+            return true;
+        }
+        let inputs = node.inputs().into_iter();
+        waiting.extend(inputs.map(|input| (input, depth + 1)));
+    }
+    false
 }
 
 /// Whether every part of the plan derives its types from its inputs, and none shows them.
@@ -81,11 +97,11 @@ fn derives_types(node: &LogicalPlan) -> bool {
     )
 }
 
-/// Lambdas carry the types of their parameters, and `arrow_typeof` would tell where a query runs.
+/// Lambdas carry the types of their parameters, and some functions would tell where a query runs.
 fn shows_types(expression: &Expr) -> bool {
     match expression {
         Expr::HigherOrderFunction(_) | Expr::Lambda(_) | Expr::LambdaVariable(_) => true,
-        Expr::ScalarFunction(call) => call.func.name() == "arrow_typeof",
+        Expr::ScalarFunction(call) => ["arrow_typeof", "arrow_field"].contains(&call.func.name()),
         _ => false,
     }
 }

@@ -12,7 +12,7 @@ use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use ingot_engine::results::{plain_text_schema, result_batch};
+use ingot_engine::results::{plain_text_schema, result_batch, result_schema};
 use ingot_engine::text_views::with_text_views;
 
 use lakehouse::Lakehouse;
@@ -71,6 +71,7 @@ const QUERIES: &[&str] = &[
     "SELECT count(*) FROM people WHERE name = city OR tag = ''",
     "SELECT \"name\", count(*) FILTER (WHERE tag = 'x') FROM people GROUP BY \"name\" ORDER BY 1",
     "SELECT id FROM people ORDER BY city DESC NULLS LAST, name, id",
+    "SELECT name FROM people WHERE id = 1 UNION ALL SELECT arrow_cast(city, 'LargeUtf8') FROM people WHERE id = 2 ORDER BY 1",
 ];
 
 async fn lakehouse() -> Lakehouse {
@@ -134,7 +135,7 @@ async fn queries_return_the_same_with_views_of_text() {
         let found_rows = pretty_format_batches(&found).unwrap().to_string();
         assert_eq!(found_rows, expected_rows, "{sql}");
         let types = |plan: &Arc<dyn ExecutionPlan>| -> Vec<DataType> {
-            let schema = plain_text_schema(&plan.schema());
+            let schema = result_schema(&plan.schema());
             let fields = schema.fields().iter();
             fields.map(|field| field.data_type().clone()).collect()
         };
@@ -148,12 +149,27 @@ async fn queries_return_the_same_with_views_of_text() {
     );
 }
 
+/// Every level would take stack.
+#[tokio::test]
+async fn plans_of_many_levels_stay_as_they_are() {
+    let lakehouse = lakehouse().await;
+    let mut plan = logical_plan(&lakehouse, "SELECT name FROM people").await;
+    for _ in 0..3000 {
+        let builder = datafusion::logical_expr::LogicalPlanBuilder::from(plan);
+        plan = builder.limit(0, Some(10)).unwrap().build().unwrap();
+    }
+    assert!(with_text_views(&plan).unwrap().is_none());
+    // Dropping it takes stack, too.
+    std::mem::forget(plan);
+}
+
 #[tokio::test]
 async fn plans_whose_types_are_fixed_stay_as_they_are() {
     let lakehouse = lakehouse().await;
     for sql in [
         "SELECT 1",
         "SELECT arrow_typeof(name) FROM people",
+        "SELECT arrow_field(name) FROM people",
         "WITH RECURSIVE up AS (SELECT min(name) AS n FROM people UNION ALL
             SELECT n || 'x' FROM up WHERE length(n) < 5) SELECT * FROM up",
         "SELECT p.id, c.country FROM people p, LATERAL (SELECT country FROM cities c WHERE c.city = p.city) AS c",

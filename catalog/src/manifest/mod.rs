@@ -3,7 +3,7 @@
 //! `Manifest::parse_avro` makes a tree of values of every entry, fits that into Iceberg's schema,
 //! and makes the entry from what comes out. Here serde_avro_fast decodes the rows of a file's blocks
 //! ([`container`]) into structs ([`rows`], and [`partition`] for what has other fields in every table). What these do not take,
-//! such as partitions of decimals or a corrupt manifest, is left to `Manifest::parse_avro`: to read
+//! such as other codecs than deflate or a corrupt manifest, is left to `Manifest::parse_avro`: to read
 //! or to explain.
 
 mod avro_names;
@@ -23,10 +23,11 @@ use iceberg::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_avro_fast::Schema;
 use serde_avro_fast::de::DeserializerState;
+use serde_json::Value;
 
 pub(crate) use self::avro_names::spec_for_avro;
 use self::container::{Block, Container};
-use self::partition::PartitionFields;
+use self::partition::{PartitionFields, PartitionRecord};
 use self::rows::EntryRow;
 
 /// What a manifest says of itself, and its entries.
@@ -85,21 +86,32 @@ fn decode(bytes: &[u8]) -> std::result::Result<ManifestParts, Refused> {
     let container = Container::parse(bytes)?;
     let metadata = ManifestMetadata::parse(&container.metadata)?;
     let partition_type = metadata.partition_spec.partition_type(&metadata.schema)?;
-    let schema = container.schema()?;
-    let fields = PartitionFields::new(schema, &partition_type)?;
-    let schema: Schema = schema.parse().map_err(invalid)?;
+    let mut schema: Value = serde_json::from_str(container.schema()?).map_err(invalid)?;
+    let record = PartitionRecord::take(&mut schema);
+    let entries = PartitionFields::new(&record, &partition_type)
+        .and_then(|fields| decode_entries(&container, &schema, &metadata, &fields));
+    match entries {
+        Ok(entries) => Ok((metadata, entries)),
+        Err(error) if record.renames(&partition_type) => Err(Refused::Always(error)),
+        Err(error) => Err(Refused::Here(error)),
+    }
+}
+
+fn decode_entries(
+    container: &Container<'_>,
+    schema: &Value,
+    metadata: &ManifestMetadata,
+    fields: &PartitionFields,
+) -> Result<Vec<ManifestEntry>> {
+    let schema: Schema = schema.to_string().parse().map_err(invalid)?;
     let mut entries = Vec::new();
     for block in &container.blocks {
-        let read = decode_rows(&container, block, &schema, |row| {
-            entries.push(row.into_entry(&metadata, &fields)?);
+        decode_rows(container, block, &schema, |row| {
+            entries.push(row.into_entry(metadata, fields)?);
             Ok(())
-        });
-        read.map_err(|error| match fields.are_renamed() {
-            true => Refused::Always(error),
-            false => Refused::Here(error),
         })?;
     }
-    Ok((metadata, entries))
+    Ok(entries)
 }
 
 /// Hands out the rows of a block, which have to be as many as it counts.

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::fmt::{self, Formatter};
 
-use iceberg::spec::{Literal, PrimitiveLiteral, PrimitiveType, Struct, StructType, Type};
+use iceberg::spec::{
+    Literal, NestedField, PrimitiveLiteral, PrimitiveType, Struct, StructType, Type,
+};
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde_json::Value;
 use uuid::Uuid;
@@ -17,50 +19,39 @@ pub(super) type PartitionRow = HashMap<String, PartitionValue>;
 pub(super) struct PartitionFields {
     /// In the order of the partition type: the field's name in the record, and Iceberg's type.
     fields: Vec<(String, PrimitiveType)>,
-    are_renamed: bool,
 }
 
 impl PartitionFields {
-    /// Finds the fields in the schema that a manifest was written with, by their ids: writers
+    /// Finds the fields in the record that a manifest was written with, by their ids: writers
     /// replace characters of names that Avro does not allow. A field without an id counts by its name.
     ///
     /// # Errors
-    /// `DataInvalid` for a schema without one of the fields.
-    pub(super) fn new(avro_schema: &str, partition_type: &StructType) -> iceberg::Result<Self> {
-        let schema: Value = serde_json::from_str(avro_schema).map_err(invalid)?;
-        let written = written_fields(&schema).unwrap_or_default();
-        let mut fields = Vec::with_capacity(partition_type.fields().len());
-        let mut are_renamed = false;
-        for field in partition_type.fields() {
-            let is_meant = |written: &&WrittenField| match written.id {
-                Some(id) => id == i64::from(field.id),
-                None => written.name == field.name,
-            };
-            let Some(found) = written.iter().find(is_meant) else {
+    /// `DataInvalid` for a record without one of the fields, and for times in milliseconds.
+    pub(super) fn new(
+        record: &PartitionRecord,
+        partition_type: &StructType,
+    ) -> iceberg::Result<Self> {
+        if record.fields.iter().any(|field| field.is_coarse) {
+            return Err(invalid("it has a partition field in milliseconds"));
+        }
+        let fields = partition_type.fields().iter().map(|field| {
+            let Some(found) = record.find(field) else {
                 return Err(invalid(format!("it has no partition field {}", field.name)));
             };
             let Type::Primitive(primitive) = field.field_type.as_ref() else {
                 return Err(invalid(format!("partition field {} has parts", field.name)));
             };
-            are_renamed |= found.name != field.name;
-            fields.push((found.name.to_string(), primitive.clone()));
-        }
+            Ok((found.name.clone(), primitive.clone()))
+        });
         Ok(Self {
-            fields,
-            are_renamed,
+            fields: fields.collect::<iceberg::Result<_>>()?,
         })
-    }
-
-    /// Whether a field has another name in the manifest than in the table.
-    pub(super) fn are_renamed(&self) -> bool {
-        self.are_renamed
     }
 
     /// The values of a row in the order of the partition type.
     ///
     /// # Errors
-    /// `DataInvalid` for values that Avro has in several forms, such as decimals, and for those of
-    /// another type.
+    /// `DataInvalid` for values of another type.
     pub(super) fn partition_of(&self, mut row: PartitionRow) -> iceberg::Result<Struct> {
         let values = self
             .fields
@@ -74,31 +65,74 @@ impl PartitionFields {
     }
 }
 
-/// A field of the record `partition` as a writer declares it.
-struct WrittenField<'a> {
-    name: &'a str,
+/// The record `partition` as a writer declares it.
+#[derive(Default)]
+pub(super) struct PartitionRecord {
+    fields: Vec<WrittenField>,
+}
+
+struct WrittenField {
+    name: String,
     id: Option<i64>,
+    /// Whether it counts in milliseconds, which Iceberg never does.
+    is_coarse: bool,
 }
 
-fn written_fields(schema: &Value) -> Option<Vec<WrittenField<'_>>> {
-    let data_file = field_type(schema, "data_file")?;
-    let partition = field_type(data_file, "partition")?;
-    let fields = partition.get("fields")?.as_array()?;
-    let fields = fields.iter().map(|field| {
-        // Whoever counts in milliseconds is not understood here.
-        let is_coarse = field.to_string().contains("-millis");
-        Some(WrittenField {
-            name: field.get("name")?.as_str().filter(|_| !is_coarse)?,
-            id: field.get("field-id").and_then(Value::as_i64),
+impl PartitionRecord {
+    /// Takes the record's declaration out of the schema of a manifest, and the logical types out of
+    /// the record: values are read as they are encoded. A record that is not found has no fields.
+    pub(super) fn take(schema: &mut Value) -> Self {
+        let fields = field_type(schema, "data_file")
+            .and_then(|data_file| field_type(data_file, "partition"))
+            .and_then(|partition| partition.get_mut("fields"))
+            .and_then(Value::as_array_mut);
+        let fields = fields.into_iter().flatten().filter_map(|field| {
+            let logical_types = take_logical_types(field.get_mut("type")?);
+            Some(WrittenField {
+                name: field.get("name")?.as_str()?.to_string(),
+                id: field.get("field-id").and_then(Value::as_i64),
+                is_coarse: logical_types.iter().any(|name| name.ends_with("-millis")),
+            })
+        });
+        Self {
+            fields: fields.collect(),
+        }
+    }
+
+    /// Whether a partition field has another name here than in the table.
+    pub(super) fn renames(&self, partition_type: &StructType) -> bool {
+        let mut fields = partition_type.fields().iter();
+        fields.any(|field| {
+            self.find(field)
+                .is_some_and(|found| found.name != field.name)
         })
-    });
-    fields.collect()
+    }
+
+    fn find(&self, field: &NestedField) -> Option<&WrittenField> {
+        self.fields.iter().find(|written| match written.id {
+            Some(id) => id == i64::from(field.id),
+            None => written.name == field.name,
+        })
+    }
 }
 
-fn field_type<'a>(record: &'a Value, name: &str) -> Option<&'a Value> {
-    let mut fields = record.get("fields")?.as_array()?.iter();
+fn field_type<'a>(record: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    let mut fields = record.get_mut("fields")?.as_array_mut()?.iter_mut();
     let field = fields.find(|field| field.get("name").and_then(Value::as_str) == Some(name))?;
-    field.get("type")
+    field.get_mut("type")
+}
+
+/// Takes the logical types out of a type and the branches of a union.
+fn take_logical_types(written: &mut Value) -> Vec<String> {
+    match written {
+        Value::Array(branches) => branches.iter_mut().flat_map(take_logical_types).collect(),
+        Value::Object(declaration) => {
+            let logical = declaration.remove("logicalType");
+            let name = logical.as_ref().and_then(Value::as_str);
+            name.map(str::to_string).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// A partition value as Avro has it.
@@ -194,6 +228,20 @@ fn literal_of(value: PartitionValue, wanted: &PrimitiveType) -> iceberg::Result<
             Literal::fixed(value)
         }
         (PrimitiveType::Binary, Bytes(value)) => Literal::binary(value),
+        (PrimitiveType::Decimal { .. }, Bytes(value)) => {
+            Literal::decimal(unscaled(&value).ok_or_else(misfit)?)
+        }
         _ => return Err(misfit()),
     })
+}
+
+/// A decimal's number of its smallest units, from two's complement with the highest byte first.
+fn unscaled(bytes: &[u8]) -> Option<i128> {
+    let is_negative = bytes.first()? & 0x80 != 0;
+    if bytes.len() > size_of::<i128>() {
+        return None;
+    }
+    let sign = if is_negative { -1 } else { 0 };
+    let shifted = |value: i128, byte: &u8| (value << 8) | i128::from(*byte);
+    Some(bytes.iter().fold(sign, shifted))
 }

@@ -4,13 +4,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use futures::Stream;
 use futures::future::BoxFuture;
-use ingot_engine::results::{plain_text_schema, result_batch};
+use ingot_engine::results::{result_batch, result_schema};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -54,23 +54,26 @@ impl BatchSender {
 }
 
 /// Gives a batch the promised schema. Planning again for the workers may change nullability and
-/// metadata; the types must be the same but for views of strings, which become strings.
+/// metadata, and the form of texts and bytes: views in this process make other common types than
+/// strings do. All else must be the same.
 fn conform(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
     if batch.schema_ref() == schema {
         return Ok(batch);
     }
-    let plain_text = plain_text_schema(batch.schema_ref());
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    result_batch(&batch, &plain_text)
-        .and_then(|batch| {
-            let columns = batch.columns().to_vec();
-            RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-        })
-        .map_err(|error| {
-            CoordinatorError::Internal(format!(
-                "a result does not have the promised columns: {error}"
-            ))
-        })
+    let promised = result_schema(schema);
+    let found = result_schema(batch.schema_ref());
+    let mut columns = found.fields().iter().zip(promised.fields());
+    let is_the_same = found.fields().len() == promised.fields().len()
+        && columns.all(|(found, promised)| found.data_type() == promised.data_type());
+    let conformed = match is_the_same {
+        true => result_batch(&batch, schema),
+        false => RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec()),
+    };
+    conformed.map_err(|error| {
+        CoordinatorError::Internal(format!(
+            "a result does not have the promised columns: {error}"
+        ))
+    })
 }
 
 /// A stream fed by `produce` on the threads of `handle`, from now on. The production ends when

@@ -158,18 +158,32 @@ fn partition_fields_are_found_by_id() {
 
 #[test]
 fn logical_types_of_other_writers_are_read() {
+    let decimal = PrimitiveType::Decimal {
+        precision: 20,
+        scale: 2,
+    };
     let columns = [
         ("nanos", PrimitiveType::TimestampNs),
         ("local", PrimitiveType::Timestamp),
+        ("short", decimal.clone()),
+        ("wide", decimal),
         ("double", PrimitiveType::Double),
+        ("a-millis", PrimitiveType::Int),
     ];
     let long = |name: &str| json!({"type": "long", "logicalType": name, "adjust-to-utc": false});
+    let bytes = json!({"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 2});
+    let fixed = json!({"type": "fixed", "name": "d", "size": 9, "logicalType": "decimal",
+        "precision": 20, "scale": 2});
     let partition = only_partition(
         &columns,
         json!([
             {"name": "nanos", "type": ["null", long("timestamp-nanos")]},
             {"name": "local", "type": ["null", long("local-timestamp-micros")]},
+            {"name": "short", "type": ["null", bytes]},
+            {"name": "wide", "type": ["null", fixed]},
             {"name": "double", "type": ["null", "float"]},
+            {"name": "a_x2Dmillis", "type": ["null", "int"], "field-id": 1005,
+             "iceberg-field-name": "a-millis"},
         ]),
         Encoded::default()
             .long(1)
@@ -177,44 +191,61 @@ fn logical_types_of_other_writers_are_read() {
             .long(1)
             .long(-1)
             .long(1)
-            .raw(&0.5_f32.to_le_bytes()),
+            .bytes(&[0xff, 0x00])
+            .long(1)
+            .raw(&[0, 0, 0, 0, 0, 0, 0, 1, 0])
+            .long(1)
+            .raw(&0.5_f32.to_le_bytes())
+            .long(1)
+            .long(7),
     );
     let expected = [
         Some(Literal::Primitive(PrimitiveLiteral::Long(NANOS))),
         Some(Literal::timestamp(-1)),
+        Some(Literal::decimal(-256)),
+        Some(Literal::decimal(256)),
         Some(Literal::double(0.5)),
+        Some(Literal::int(7)),
     ];
     assert_eq!(partition.fields(), expected);
 }
 
+/// A manifest of one entry whose only partition field is an int in the table.
+fn file_of(column: &str, written: Value, partition: Encoded) -> Vec<u8> {
+    let table = table(&[(column, PrimitiveType::Int)]);
+    let schema = small_schema(json!([written]));
+    AvroFile::new(&metadata(&table, "2", &schema))
+        .block(1, &small_row("a", &partition.0))
+        .bytes()
+}
+
 #[test]
 fn what_is_not_read_fast_is_left_to_the_iceberg_crate() {
-    let decimal = PrimitiveType::Decimal {
-        precision: 9,
-        scale: 2,
-    };
-    let fixed = |name: &str| {
-        let decimal = json!({"type": "fixed", "name": "d", "size": 4, "logicalType": "decimal",
-            "precision": 9, "scale": 2});
-        small_schema(json!([{"name": name, "type": ["null", decimal], "field-id": 1000}]))
-    };
-    let partition = Encoded::default().long(1).raw(&[0, 0, 0, 5]).0;
-    let file_of = |column: &str, written: &str| {
-        let table = table(&[(column, decimal.clone())]);
-        AvroFile::new(&metadata(&table, "2", &fixed(written)))
-            .block(1, &small_row("a", &partition))
-            .bytes()
-    };
-    let bytes = file_of("n", "n");
+    // A long for an int: the `iceberg` crate takes its lower half.
+    let written = json!({"name": "n", "type": ["null", "long"], "field-id": 1000});
+    let bytes = file_of("n", written, Encoded::default().long(1).long(5));
     assert!(decode(&bytes).is_err());
     let read = manifest_of(parse_manifest(&bytes).unwrap());
     assert_eq!(read, Manifest::parse_avro(&bytes).unwrap());
-    let five = Some(Literal::decimal(5));
+    let five = Some(Literal::int(5));
     assert_eq!(partitions_of(&read)[0].fields(), [five]);
+}
 
-    // It would find null in a field of another name.
-    let message = parse_manifest(&file_of("n n", "n_x20n")).unwrap_err();
-    assert!(message.to_string().contains("partition value"), "{message}");
+#[test]
+fn renamed_partition_fields_are_not_left_to_the_iceberg_crate() {
+    for (value_type, problem) in [
+        (json!("long"), "partition value"),
+        (
+            json!({"type": "int", "logicalType": "time-millis"}),
+            "milliseconds",
+        ),
+        (json!({"type": "unheard-of"}), ""),
+    ] {
+        let written = json!({"name": "n_x20n", "type": ["null", value_type], "field-id": 1000});
+        let bytes = file_of("n n", written, Encoded::default().long(1).long(5));
+        let message = parse_manifest(&bytes).unwrap_err().to_string();
+        assert!(message.contains(problem), "{message}");
+    }
 }
 
 #[test]

@@ -44,20 +44,17 @@ fn partitions_of(manifest: &Manifest) -> Vec<Struct> {
 
 #[tokio::test]
 async fn manifests_are_read_as_the_iceberg_crate_reads_them() {
-    let (mut entries, mut fast) = (0, 0);
+    let mut entries = 0;
     for seed in first_seed()..first_seed() + MANIFESTS {
         println!("INGOT_TEST_SEED={seed}");
         let mut random = StdRng::seed_from_u64(seed);
         let written = random_manifest(&mut random, Partitions::Readable, 0..25).await;
-        let read = manifest_of(parse_manifest(&written.bytes).unwrap());
+        let read = decoded(&written.bytes);
         assert_eq!(read, Manifest::parse_avro(&written.bytes).unwrap());
         assert_eq!(partitions_of(&read), written.partitions);
         entries += read.entries().len();
-        fast += u64::from(decode(&written.bytes).is_ok());
     }
     assert!(entries > 0);
-    // All but those with partitions of decimals.
-    assert!(fast > MANIFESTS / 2, "{fast} of {MANIFESTS}");
 }
 
 /// The `iceberg` crate writes them, but reads only nulls.
