@@ -28,6 +28,11 @@ async fn a_worker_that_cannot_join_says_why() {
     let begin = format!("cannot reach coordinator {nobody} after 1 s: ");
     assert!(message.starts_with(&begin), "{message}");
 
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let stopped = ingot_worker::start(worker_options(nobody), stop).await;
+    assert!(matches!(stopped, Err(WorkerError::NeverJoined)));
+
     let message = start_error(worker_options("localhost")).await;
     assert!(message.contains("HOST:PORT"), "{message}");
 

@@ -65,6 +65,10 @@ pub enum WorkerError {
     #[error("cannot start the threads of the worker: {0}")]
     Threads(std::io::Error),
 
+    /// It was told to stop before a coordinator answered.
+    #[error("stopped before the worker joined its coordinator")]
+    NeverJoined,
+
     /// The worker's thread panicked.
     #[error("the worker ended abnormally")]
     Died,

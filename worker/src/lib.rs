@@ -159,7 +159,8 @@ pub async fn start(options: WorkerOptions, shutdown: CancellationToken) -> Resul
         // The sender went away: the worker ended before it joined.
         Err(_) => match ended.await {
             Ok(Err(error)) => Err(error),
-            _ => Err(WorkerError::Died),
+            Ok(Ok(())) => Err(WorkerError::NeverJoined),
+            Err(_) => Err(WorkerError::Died),
         },
     }
 }
