@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ import urllib.request
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.exceptions import CommitFailedException
 
 from conftest import free_port, running_server
 
@@ -28,7 +30,10 @@ class RestServer:
         self.log = folder / "rest-server.log"
         warehouse = folder / "warehouse"
         warehouse.mkdir()
-        command = [binary, "--dev", "--insecure-http", "--host", "127.0.0.1"]
+        configuration = folder / "rest-server.toml"
+        # By default it answers too few requests a second for several writers.
+        configuration.write_text("[rate_limit]\nenabled = false\n")
+        command = [binary, "--config", str(configuration), "--dev", "--insecure-http", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--warehouse", f"file://{warehouse}"]
         self.process = subprocess.Popen(
             command, stdout=self.log.open("wb"), stderr=subprocess.STDOUT, cwd=folder
@@ -132,3 +137,67 @@ def test_views_are_kept(both):
     run("CREATE OR REPLACE VIEW v.w AS SELECT id + 2 AS next FROM v.t")
     assert run("SELECT * FROM v.w") == [(3,)]
     run("DROP VIEW v.w")
+
+
+def test_row_changes_refs_and_maintenance(both):
+    run, peer = both
+    run("CREATE SCHEMA IF NOT EXISTS m")
+    run("CREATE TABLE m.t (id bigint, name varchar) WITH (partitioning = ARRAY['bucket(id, 2)'])")
+    for first in range(0, 20, 5):
+        values = ", ".join(f"({first + i}, 'n{first + i}')" for i in range(5))
+        run(f"INSERT INTO m.t VALUES {values}")
+    (before,) = run('SELECT snapshot_id FROM m."t$snapshots" ORDER BY committed_at DESC LIMIT 1')[0]
+    run("ALTER TABLE m.t CREATE TAG filled")
+    run(
+        "MERGE INTO m.t USING (VALUES (3, 'three'), (99, 'new')) AS s(id, name) ON t.id = s.id "
+        "WHEN MATCHED THEN UPDATE SET name = s.name WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.name)"
+    )
+    run("DELETE FROM m.t WHERE id BETWEEN 5 AND 9")
+    run("ALTER TABLE m.t EXECUTE optimize")
+    rows = run("SELECT id, name FROM m.t ORDER BY id")
+    expected = [i for i in range(20) if not 5 <= i <= 9] + [99]
+    assert [row[0] for row in rows] == expected
+    assert dict(rows)[3] == "three"
+    table = peer.load_table("m.t")
+    assert sorted(table.scan().to_arrow()["id"].to_pylist()) == expected
+    assert table.scan(snapshot_id=before).to_arrow().num_rows == 20
+    for version in [str(before), "'filled'"]:
+        assert run(f"SELECT count(*) FROM m.t FOR VERSION AS OF {version}") == [(20,)]
+    run(f"CALL system.rollback_to_snapshot('m', 't', {before})")
+    assert run("SELECT count(*), max(name) FROM m.t WHERE id = 3") == [(1, "n3")]
+    # It has no branches of the whole catalog.
+    with pytest.raises(Exception, match="branch"):
+        run("CREATE BRANCH side")
+
+
+def test_writers_at_once_lose_no_commit(both):
+    run, peer = both
+    run("CREATE SCHEMA IF NOT EXISTS c")
+    run("CREATE TABLE c.t (writer bigint, n bigint)")
+    table = peer.load_table("c.t")
+    failures = []
+
+    def append(writer):
+        try:
+            for n in range(3):
+                while True:
+                    rows = {"writer": [writer], "n": [n]}
+                    try:
+                        newest = peer.load_table("c.t")
+                        newest.append(pa.table(rows, schema=table.schema().as_arrow()))
+                        break
+                    except CommitFailedException:
+                        continue
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=append, args=(writer,)) for writer in range(2)]
+    for thread in threads:
+        thread.start()
+    for n in range(6):
+        run(f"INSERT INTO c.t VALUES (9, {n})")
+    for thread in threads:
+        thread.join()
+    assert not failures
+    expected = [(writer, n) for writer in range(2) for n in range(3)] + [(9, n) for n in range(6)]
+    assert run("SELECT writer, n FROM c.t ORDER BY writer, n") == expected
