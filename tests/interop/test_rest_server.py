@@ -33,8 +33,9 @@ class RestServer:
         configuration = folder / "rest-server.toml"
         # By default it answers too few requests a second for several writers.
         configuration.write_text("[rate_limit]\nenabled = false\n")
-        command = [binary, "--config", str(configuration), "--dev", "--insecure-http", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--warehouse", f"file://{warehouse}"]
+        command = [binary, "--config", str(configuration), "--dev", "--insecure-http"]
+        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--warehouse", f"file://{warehouse}", "--catalog-url", "memory://"]
         self.process = subprocess.Popen(
             command, stdout=self.log.open("wb"), stderr=subprocess.STDOUT, cwd=folder
         )
