@@ -6,8 +6,8 @@
     python benchmarks/tpch.py                    # or --scale 0.01 for a try
 
 Each query runs --repeat times in DuckDB and in plain DataFusion over the generated Parquet
-files, and in Ingot over tables made of them, in the same run; the fastest counts. The ratio is
-Ingot's seconds to those of plain DataFusion.
+files, and in Ingot over tables made of them, in the same run; the fastest counts, with the whole result
+as Arrow. The ratio is Ingot's seconds to those of plain DataFusion.
 
 Fails when a result differs from DuckDB's; being slower does not fail.
 """
@@ -72,6 +72,10 @@ def is_equal(left, right) -> bool:
         len(one) == len(other) and all(map(is_same, one, other)) for one, other in zip(left, right))
 
 
+def rows_of(table):
+    return list(zip(*(column.to_pylist() for column in table.columns)))
+
+
 def best(action, repeat):
     times = []
     for _ in range(repeat):
@@ -123,18 +127,19 @@ def run(arguments, folder):
         def ingot(placement, text):
             cursor.execute(f"SET SESSION placement = '{placement}'")
             cursor.execute(text)
-            return cursor.fetchall()
+            return cursor.fetch_arrow_table()
 
         cluster.memory.restart()
         rows, wrong = [], []
         for number, text in enumerate(queries(arguments.scale), start=1):
             if arguments.only and number not in arguments.only:
                 continue
-            duck_seconds, expected = best(lambda: duck.execute(text).fetchall(), arguments.repeat)
+            duck_seconds, _ = best(lambda: duck.execute(text).to_arrow_table(), arguments.repeat)
+            expected = duck.execute(text).fetchall()
             plain_seconds, _ = best(lambda: plain.sql(text).collect(), arguments.repeat)
             local_seconds, local = best(lambda: ingot("local", text), arguments.repeat)
             remote_seconds, remote = best(lambda: ingot("distributed", text), arguments.repeat)
-            equal = [is_equal(expected, local), is_equal(expected, remote)]
+            equal = [is_equal(expected, rows_of(local)), is_equal(expected, rows_of(remote))]
             if not all(equal):
                 wrong.append(number)
             rows.append([number, plain_seconds, duck_seconds, local_seconds, local_seconds / plain_seconds,
