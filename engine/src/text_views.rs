@@ -5,7 +5,7 @@
 //! buffers of which it may need little, which shuffle files and clients would get too. So plans
 //! read strings (`Utf8`), and those that run within one process are rewritten to views here;
 //! [`plain_text_schema`](crate::results::plain_text_schema) tells what their results have to
-//! become again. See decision record 0003.
+//! become again. See `docs/decisions/0003-text-columns.md`.
 
 use std::sync::Arc;
 
